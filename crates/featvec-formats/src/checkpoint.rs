@@ -1,0 +1,113 @@
+//! Checkpoints of either version: named tensors.
+
+use crate::bundle::Bundle;
+use crate::files::Files;
+use crate::v1_checkpoint::V1Checkpoint;
+use crate::{DataType, Error, ErrorKind, Limits, Result, Tensor};
+
+/// What a checkpoint says of a tensor without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The variable's name, such as `InceptionV1/Conv2d_1a_7x7/weights`.
+    pub name: String,
+    /// The elements' type.
+    pub dtype: DataType,
+    /// The sizes of the dimensions; of the whole, if the variable is partitioned.
+    pub shape: Vec<usize>,
+}
+
+/// Which of TensorFlow's checkpoint formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointFormat {
+    /// One file, as TF-Slim's networks of 2016 are.
+    V1,
+    /// An index and shards, as in a Hub module's `variables` folder.
+    V2,
+}
+
+/// An opened checkpoint.
+///
+/// Opening checks that the list of tensors is sound and fits the files; the numbers themselves are read, and their
+/// checksums verified, one tensor at a time. Partitioned variables appear whole.
+#[derive(Clone, Debug)]
+pub struct Checkpoint(Reader);
+
+#[derive(Clone, Debug)]
+enum Reader {
+    V1(V1Checkpoint),
+    V2(Bundle),
+}
+
+impl Checkpoint {
+    /// Opens the V1 checkpoint `file`, which errors call `place`.
+    ///
+    /// # Errors
+    /// Anything that the format forbids in any of the file's blocks.
+    pub fn from_v1(place: impl Into<String>, file: Vec<u8>, limits: &Limits) -> Result<Checkpoint> {
+        V1Checkpoint::open(place.into(), file, limits).map(|checkpoint| Checkpoint(Reader::V1(checkpoint)))
+    }
+
+    pub(crate) fn open_v2(files: Files, prefix: &str, limits: &Limits) -> Result<Checkpoint> {
+        Bundle::open(files, prefix, limits).map(|bundle| Checkpoint(Reader::V2(bundle)))
+    }
+
+    /// Which format the files are in.
+    pub fn format(&self) -> CheckpointFormat {
+        match &self.0 {
+            Reader::V1(_) => CheckpointFormat::V1,
+            Reader::V2(_) => CheckpointFormat::V2,
+        }
+    }
+
+    /// The file that lists the tensors, as errors name it.
+    pub fn place(&self) -> String {
+        match &self.0 {
+            Reader::V1(checkpoint) => checkpoint.place().to_owned(),
+            Reader::V2(bundle) => bundle.place(),
+        }
+    }
+
+    /// All tensors, sorted by name.
+    pub fn entries(&self) -> Box<dyn Iterator<Item = &Entry> + '_> {
+        match &self.0 {
+            Reader::V1(checkpoint) => Box::new(checkpoint.entries()),
+            Reader::V2(bundle) => Box::new(bundle.entries()),
+        }
+    }
+
+    /// The tensor `name`, unread.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        match &self.0 {
+            Reader::V1(checkpoint) => checkpoint.entry(name),
+            Reader::V2(bundle) => bundle.entry(name),
+        }
+    }
+
+    /// Reads the tensor `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] if there is none; damage, such as a wrong checksum; a type that featvec does not read.
+    pub fn read(&self, name: &str) -> Result<Tensor> {
+        let tensor = match &self.0 {
+            Reader::V1(checkpoint) => checkpoint.read(name),
+            Reader::V2(bundle) => bundle.read(name),
+        };
+        tensor.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Mismatch, self.place(), format!("there is no tensor {name:?}")))
+        })
+    }
+
+    /// Reads every tensor once, for its checksum's sake.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read). A type that featvec does not read is none here.
+    pub fn verify(&self) -> Result<()> {
+        for entry in self.entries() {
+            match self.read(&entry.name) {
+                Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Bounded readers for TF-Hub modules, TensorFlow checkpoints and caffemodels.
+//!
+//! Somebody else's bytes go in, named tensors come out. Every length is compared with what is left and with a
+//! [`Limits`] budget before anything is allocated; every checksum is verified; every error says which file, and where
+//! in it. What the tensors mean, this crate does not know.
+//!
+//! ```no_run
+//! use featvec_formats::{Limits, Source, source};
+//!
+//! let path = std::path::Path::new("inception_v1.ckpt");
+//! match source::open(path, &Limits::default())? {
+//!     Source::Checkpoint(checkpoint) => {
+//!         for entry in checkpoint.entries() {
+//!             println!("{} {:?}", entry.name, entry.shape);
+//!         }
+//!     }
+//!     Source::HubModule(module) => println!("{} graphs", module.graphs().len()),
+//!     Source::Caffemodel(model) => println!("{} layers", model.layers.len()),
+//! }
+//! # Ok::<(), featvec_formats::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod archive;
+mod bundle;
+mod caffemodel;
+mod checkpoint;
+mod checksum;
+mod data_type;
+mod error;
+mod files;
+mod hub_module;
+mod limits;
+pub mod npy;
+pub mod ordered_code;
+pub mod protobuf;
+mod saved_model;
+pub mod source;
+pub mod table;
+mod tar;
+mod tensor;
+mod tensor_proto;
+mod tensor_slice;
+mod v1_checkpoint;
+mod varint;
+
+pub use bundle::BundleWriter;
+pub use caffemodel::{Caffemodel, Layer};
+pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
+pub use checksum::masked_crc32c;
+pub use data_type::DataType;
+pub use error::{Error, ErrorKind, Result};
+pub use hub_module::{HubModule, ImageModuleInfo};
+pub use limits::Limits;
+pub use saved_model::{
+    Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Signature, TensorInfo,
+    TensorName, VariableDef,
+};
+pub use source::Source;
+pub use tensor::{PartialShape, Tensor, TensorData};
+pub use tensor_proto::TensorProto;
+pub use tensor_slice::{Extent, TensorSlice};

@@ -1,0 +1,16 @@
+//! Tests of every reader: files made by TensorFlow and Caffe, and one test per way in which a file can be wrong.
+
+mod archive;
+mod bundle;
+mod caffemodel;
+mod fixtures;
+mod hub_module;
+mod npy;
+mod properties;
+mod protobuf;
+mod reference;
+mod saved_model;
+mod source;
+mod support;
+mod table;
+mod v1_checkpoint;

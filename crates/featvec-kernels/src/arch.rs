@@ -1,0 +1,9 @@
+//! One file per instruction set: its [`Simd`](crate::simd::Simd) operations and its entry points.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;

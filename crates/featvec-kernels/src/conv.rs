@@ -1,0 +1,351 @@
+//! Direct convolution: a micro-kernel over a tile of pixels and output channels, the packed filter, and the loop
+//! over tiles.
+//!
+//! A tile holds `ROWS` pixels x `VECTORS` vectors of output channels in registers and runs through the whole depth
+//! (taps x input channels) once. The depth is cut into segments of consecutive input elements: one per channel block
+//! for 1x1, one per channel block and filter row for 3x3 (the taps of a row are neighbours in memory), one per
+//! filter row for the first convolution on the picture itself. No im2col anywhere.
+
+use core::ops::Range;
+
+use crate::arena::Aligned;
+use crate::kernels::Kernels;
+use crate::map::{Image, Map};
+use crate::simd::Simd;
+
+pub(crate) const MAX_ROWS: usize = 14;
+pub(crate) const MAX_VECTORS: usize = 4;
+
+/// What the micro-kernel needs to compute one tile.
+pub(crate) struct Tile<'a> {
+    /// The first input element of each pixel.
+    pub rows: [*const f32; MAX_ROWS],
+    /// Offsets from `rows` at which the segments of the depth begin.
+    pub segments: &'a [usize],
+    /// Elements of a segment.
+    pub depth: usize,
+    /// The packed filter: `[segment][depth][vectors][lanes]`.
+    pub panel: *const f32,
+    /// `[vectors][lanes]`.
+    pub bias: *const f32,
+    /// Lower bound of the result: 0 for ReLU, else minus infinity.
+    pub floor: f32,
+    /// Where each vector of each pixel goes.
+    pub outputs: [[*mut f32; MAX_ROWS]; MAX_VECTORS],
+}
+
+/// `max(floor, bias + sum over the depth of input x filter)` for `ROWS` pixels and `VECTORS` vectors.
+///
+/// # Safety
+/// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
+#[inline(always)]
+// Indices, not iterators: with closures inside, the compiler no longer keeps the sums in registers.
+#[allow(clippy::needless_range_loop)]
+pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile<'_>) {
+    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+    let mut panel = tile.panel;
+    for &segment in tile.segments {
+        let mut rows = [core::ptr::null(); ROWS];
+        for r in 0..ROWS {
+            // SAFETY: within the input (contract).
+            rows[r] = unsafe { tile.rows[r].add(segment) };
+        }
+        for d in 0..tile.depth {
+            let mut filter = [simd.splat(0.0); VECTORS];
+            for v in 0..VECTORS {
+                // SAFETY: within the panel (contract).
+                filter[v] = unsafe { simd.load(panel.add(v * S::LANES)) };
+            }
+            for r in 0..ROWS {
+                // SAFETY: within the segment (contract).
+                let x = simd.splat(unsafe { *rows[r].add(d) });
+                for v in 0..VECTORS {
+                    sums[r][v] = simd.mul_add(x, filter[v], sums[r][v]);
+                }
+            }
+            // SAFETY: at most one past the panel's end.
+            panel = unsafe { panel.add(VECTORS * S::LANES) };
+        }
+    }
+    let floor = simd.splat(tile.floor);
+    for v in 0..VECTORS {
+        // SAFETY: `bias` has VECTORS vectors, and the outputs are writable (contract).
+        unsafe {
+            let bias = simd.load(tile.bias.add(v * S::LANES));
+            for r in 0..ROWS {
+                simd.store(tile.outputs[v][r], simd.max(simd.add(sums[r][v], bias), floor));
+            }
+        }
+    }
+}
+
+/// A convolution's trained numbers, `[kh, kw, ic, oc]` (HWIO) and one bias per output channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// `kh * kw * ic * oc` weights, output channels innermost.
+    pub weights: &'a [f32],
+    /// `oc` biases, added before the ReLU.
+    pub bias: &'a [f32],
+    /// `[kh, kw, ic, oc]`.
+    pub shape: [usize; 4],
+}
+
+/// One of the convolutions that read the same input in one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Branch<'a> {
+    /// What to convolve with; the spatial size must be the same for all branches of a step.
+    pub filter: Filter<'a>,
+    /// Where the result goes: `[oc, h, w]`.
+    pub output: Map,
+    /// Whether negative results become zero.
+    pub relu: bool,
+}
+
+/// A convolution made ready to run: checked, packed, with all offsets known.
+pub(crate) struct Conv {
+    /// The first input element of output pixel (0, 0), and the steps to the next row and column.
+    base: usize,
+    row_step: usize,
+    pixel_step: usize,
+    segments: Vec<usize>,
+    depth: usize,
+    input: Range<usize>,
+    panels: Vec<Panel>,
+    packed: Aligned,
+    bias: Aligned,
+    outputs: Vec<Output>,
+    output_ranges: Vec<Range<usize>>,
+    h: usize,
+    w: usize,
+    /// Pixels of an item of work.
+    chunk: usize,
+}
+
+/// Some vectors of output channels that a tile computes together.
+struct Panel {
+    outputs: Range<usize>,
+    packed: usize,
+}
+
+/// Where one vector of output channels goes.
+struct Output {
+    origin: usize,
+    pitch: usize,
+    floor: f32,
+}
+
+/// A chunk of input that stays in the second-level cache while all panels pass over it.
+const CHUNK_ELEMENTS: usize = 48 << 10;
+
+impl Conv {
+    /// A stride-1 convolution of a blocked map with zero padding of half the filter's size.
+    pub(crate) fn over_map(kernels: &Kernels, input: Map, branches: &[Branch<'_>]) -> Conv {
+        let [kh, kw, ic, _] = branches[0].filter.shape;
+        let [channels, h, w] = input.shape();
+        let lanes = kernels.lanes;
+        assert_eq!(input.lanes(), lanes, "a map in blocks of another instruction set");
+        assert_eq!(ic, channels, "the filter reads other channels than the map has");
+        assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
+        assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
+        let mut segments = Vec::new();
+        let mut depth_rows = Vec::new();
+        for block in 0..input.blocks() {
+            for ky in 0..kh {
+                segments.push(block * input.plane() + ky * input.pitch());
+                for kx in 0..kw {
+                    for channel in block * lanes..(block + 1) * lanes {
+                        depth_rows.push((channel < ic).then_some((ky * kw + kx) * ic + channel));
+                    }
+                }
+            }
+        }
+        let source = Source {
+            base: input.origin(0) - kh / 2 * input.pitch() - kw / 2 * lanes,
+            row_step: input.pitch(),
+            pixel_step: lanes,
+            segments,
+            depth: kw * lanes,
+            range: input.range(),
+        };
+        Conv::pack(kernels, source, [h, w], (branches, &depth_rows))
+    }
+
+    /// A convolution of the padded picture with the given stride.
+    pub(crate) fn over_image(kernels: &Kernels, image: Image, stride: usize, branch: Branch<'_>) -> Conv {
+        let [kh, kw, ic, _] = branch.filter.shape;
+        let [_, h, w] = branch.output.shape();
+        assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
+        assert!((h - 1) * stride + kh <= image.padded_h(), "the picture's padding is too thin");
+        assert!((w - 1) * stride + kw <= image.padded_w(), "the picture's padding is too thin");
+        let source = Source {
+            base: image.offset,
+            row_step: image.pitch() * stride,
+            pixel_step: Image::CHANNELS * stride,
+            segments: (0..kh).map(|ky| ky * image.pitch()).collect(),
+            depth: kw * Image::CHANNELS,
+            range: image.range(),
+        };
+        let depth_rows: Vec<_> = (0..kh * kw * ic).map(Some).collect();
+        Conv::pack(kernels, source, [h, w], (&[branch], &depth_rows))
+    }
+
+    /// `depth_rows` says which row of the filter matrix `[kh * kw * ic, oc]` each element of the depth meets;
+    /// none for the channels that only fill up a block.
+    fn pack(
+        kernels: &Kernels,
+        source: Source,
+        [h, w]: [usize; 2],
+        (branches, depth_rows): (&[Branch<'_>], &[Option<usize>]),
+    ) -> Conv {
+        let lanes = kernels.lanes;
+        let mut outputs = Vec::new();
+        let mut columns = Vec::new();
+        for branch in branches {
+            let [kh, kw, ic, oc] = branch.filter.shape;
+            assert_eq!(
+                branch.filter.shape[..3],
+                branches[0].filter.shape[..3],
+                "branches of different sizes"
+            );
+            assert_eq!(branch.filter.weights.len(), kh * kw * ic * oc, "weights do not fit their shape");
+            assert_eq!(branch.filter.bias.len(), oc, "biases do not fit the filter");
+            assert_eq!(branch.output.shape(), [oc, h, w], "the output map does not fit");
+            assert_eq!(branch.output.lanes(), lanes, "a map in blocks of another instruction set");
+            for block in 0..branch.output.blocks() {
+                outputs.push(Output {
+                    origin: branch.output.origin(block),
+                    pitch: branch.output.pitch(),
+                    floor: if branch.relu { 0.0 } else { f32::NEG_INFINITY },
+                });
+                columns.push((&branch.filter, block * lanes));
+            }
+        }
+
+        let mut packed = Aligned::zeroed(depth_rows.len() * outputs.len() * lanes);
+        let mut bias = Aligned::zeroed(outputs.len() * lanes);
+        let mut panels = Vec::new();
+        let mut next = 0;
+        let mut first = 0;
+        while first < outputs.len() {
+            // A tile has one floor, so a panel ends where the ReLU does.
+            let same = outputs[first..].iter().take_while(|o| o.floor == outputs[first].floor).count();
+            let width = same.min(kernels.tile_vectors());
+            let panel = first..first + width;
+            panels.push(Panel { outputs: panel.clone(), packed: next });
+            for row in depth_rows {
+                for (filter, column) in &columns[panel.clone()] {
+                    let oc = filter.shape[3];
+                    let count = lanes.min(oc - column);
+                    if let Some(row) = row {
+                        let from = row * oc + column;
+                        packed[next..next + count].copy_from_slice(&filter.weights[from..from + count]);
+                    }
+                    next += lanes;
+                }
+            }
+            first = panel.end;
+        }
+        for (index, (filter, column)) in columns.iter().enumerate() {
+            let count = lanes.min(filter.bias.len() - column);
+            bias[index * lanes..index * lanes + count].copy_from_slice(&filter.bias[*column..column + count]);
+        }
+
+        let last = source.base
+            + (h - 1) * source.row_step
+            + (w - 1) * source.pixel_step
+            + source.segments.iter().max().expect("a filter has at least one tap")
+            + source.depth;
+        assert!(last <= source.range.end, "the convolution reads past its input");
+
+        let tile_rows = kernels.tile_rows();
+        let pixel_elements =
+            depth_rows.len().div_ceil(branches[0].filter.shape[0] * branches[0].filter.shape[1]);
+        let tiles = (CHUNK_ELEMENTS / pixel_elements / tile_rows).clamp(1, (h * w).div_ceil(tile_rows));
+        // At least four chunks where there are enough tiles, so that threads finish together.
+        let chunk = tiles.min((h * w).div_ceil(tile_rows).div_ceil(4)).max(1) * tile_rows;
+        Conv {
+            base: source.base,
+            row_step: source.row_step,
+            pixel_step: source.pixel_step,
+            segments: source.segments,
+            depth: source.depth,
+            input: source.range,
+            panels,
+            packed,
+            bias,
+            outputs,
+            output_ranges: branches.iter().map(|branch| branch.output.range()).collect(),
+            h,
+            w,
+            chunk,
+        }
+    }
+
+    pub(crate) fn reads(&self) -> Range<usize> {
+        self.input.clone()
+    }
+
+    pub(crate) fn writes(&self) -> &[Range<usize>] {
+        &self.output_ranges
+    }
+
+    /// Items of work: every panel over every chunk of pixels.
+    pub(crate) fn items(&self) -> usize {
+        self.panels.len() * (self.h * self.w).div_ceil(self.chunk)
+    }
+
+    /// Computes one item.
+    ///
+    /// # Safety
+    /// `kernels` are those that the convolution was packed for; its input and outputs lie inside the arena; nobody
+    /// writes the input or touches the pixels of this item's outputs meanwhile.
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, arena: *mut f32, item: usize) {
+        let lanes = kernels.lanes;
+        let panel = &self.panels[item % self.panels.len()];
+        let outputs = &self.outputs[panel.outputs.clone()];
+        let tiles = kernels.tiles[outputs.len() - 1];
+        let mut tile = Tile {
+            rows: [core::ptr::null(); MAX_ROWS],
+            segments: &self.segments,
+            depth: self.depth,
+            panel: self.packed[panel.packed..].as_ptr(),
+            bias: self.bias[panel.outputs.start * lanes..].as_ptr(),
+            floor: outputs[0].floor,
+            outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
+        };
+        let start = item / self.panels.len() * self.chunk;
+        let end = (start + self.chunk).min(self.h * self.w);
+        let (mut y, mut x) = (start / self.w, start % self.w);
+        let mut pixel = start;
+        while pixel < end {
+            let count = tiles.len().min(end - pixel);
+            for r in 0..count {
+                let input = self.base + y * self.row_step + x * self.pixel_step;
+                // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the arena.
+                tile.rows[r] = unsafe { arena.add(input) };
+                for (v, output) in outputs.iter().enumerate() {
+                    // SAFETY: as above.
+                    tile.outputs[v][r] = unsafe { arena.add(output.origin + y * output.pitch + x * lanes) };
+                }
+                x += 1;
+                if x == self.w {
+                    (y, x) = (y + 1, 0);
+                }
+            }
+            // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for
+            // `count` rows, and the panel was packed for as many vectors as `outputs` has.
+            unsafe { tiles[count - 1](&tile) };
+            pixel += count;
+        }
+    }
+}
+
+/// How a convolution walks its input.
+struct Source {
+    base: usize,
+    row_step: usize,
+    pixel_step: usize,
+    segments: Vec<usize>,
+    depth: usize,
+    range: Range<usize>,
+}

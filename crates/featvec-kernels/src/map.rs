@@ -1,0 +1,144 @@
+//! Where things lie in the arena: feature maps in channel blocks, and the padded input picture.
+
+use core::ops::Range;
+
+/// Pixels added around a map or a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+/// A feature map `[c, h, w]` in the arena, stored as `[c / lanes][h + 2 * halo][w + 2 * halo][lanes]`.
+///
+/// The last block is filled up with channels that stay zero. The halo is never written: it is zero because the
+/// arena starts as zeros and the caller lets only maps of the same `h`, `w` and `halo` share its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Map {
+    offset: usize,
+    lanes: usize,
+    channels: usize,
+    h: usize,
+    w: usize,
+    halo: usize,
+}
+
+impl Map {
+    /// The map whose first element lies `offset` elements into the arena, in blocks of `lanes` channels
+    /// ([`Kernels::lanes`](crate::Kernels::lanes)), around it `halo` zero pixels on each side.
+    pub fn new(offset: usize, lanes: usize, [channels, h, w]: [usize; 3], halo: usize) -> Map {
+        assert!(lanes > 0 && channels > 0 && h > 0 && w > 0, "an empty map: {channels}x{h}x{w}");
+        Map { offset, lanes, channels, h, w, halo }
+    }
+
+    /// The part of the map from `channel` on, `channels` wide.
+    ///
+    /// # Panics
+    /// Where the part does not begin and end at a block, or leaves the map.
+    pub fn slice(&self, channel: usize, channels: usize) -> Map {
+        assert!(channel.is_multiple_of(self.lanes), "channel {channel} does not begin a block");
+        assert!(channel + channels <= self.channels, "channels outside the map");
+        assert!(
+            channels.is_multiple_of(self.lanes) || channel + channels == self.channels,
+            "{channels} channels end inside a block that others share"
+        );
+        Map { offset: self.offset + channel / self.lanes * self.plane(), channels, ..*self }
+    }
+
+    /// Elements that the map takes in the arena.
+    #[allow(clippy::len_without_is_empty)] // a map is never empty
+    pub fn len(&self) -> usize {
+        self.blocks() * self.plane()
+    }
+
+    /// Channels, rows and columns.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.h, self.w]
+    }
+
+    /// The place of the first element in the arena.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Zero pixels on each side.
+    pub fn halo(&self) -> usize {
+        self.halo
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.channels.div_ceil(self.lanes)
+    }
+
+    /// Elements from one row to the next.
+    pub(crate) fn pitch(&self) -> usize {
+        (self.w + 2 * self.halo) * self.lanes
+    }
+
+    /// Elements from one block to the next.
+    pub(crate) fn plane(&self) -> usize {
+        (self.h + 2 * self.halo) * self.pitch()
+    }
+
+    /// The offset of pixel (0, 0) of block `block`, behind the halo.
+    pub(crate) fn origin(&self, block: usize) -> usize {
+        self.offset + block * self.plane() + self.halo * (self.pitch() + self.lanes)
+    }
+}
+
+/// The input picture `[h, w, 3]` in the arena with its padding, not in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub(crate) offset: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) padding: Padding,
+}
+
+impl Image {
+    /// Colour channels: red, green, blue.
+    pub const CHANNELS: usize = 3;
+
+    /// The picture of `h` x `w` pixels whose padding begins `offset` elements into the arena. Like a halo, the
+    /// padding is never written, so nothing else may share its place.
+    pub fn new(offset: usize, h: usize, w: usize, padding: Padding) -> Image {
+        assert!(h > 0 && w > 0, "an empty picture: {h}x{w}");
+        Image { offset, h, w, padding }
+    }
+
+    /// Elements that the picture takes in the arena.
+    #[allow(clippy::len_without_is_empty)] // a picture is never empty
+    pub fn len(&self) -> usize {
+        self.padded_h() * self.pitch()
+    }
+
+    pub(crate) fn padded_h(&self) -> usize {
+        self.padding.top + self.h + self.padding.bottom
+    }
+
+    pub(crate) fn padded_w(&self) -> usize {
+        self.padding.left + self.w + self.padding.right
+    }
+
+    pub(crate) fn pitch(&self) -> usize {
+        self.padded_w() * Image::CHANNELS
+    }
+
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}

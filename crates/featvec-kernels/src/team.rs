@@ -1,0 +1,189 @@
+//! A team of threads that enters a job together and meets at barriers inside it.
+//!
+//! A forward pass has some thirty phases of 50 to 500 microseconds. Waking threads for each would cost more than the
+//! phases of the small maps, so the team is woken once per run and then spins between phases, yielding when a phase
+//! takes long, so that a machine with more threads than cores does not waste them.
+
+use core::cell::UnsafeCell;
+use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// Threads that work on one job at a time. The thread that calls [`Team::run`] is one of them.
+pub struct Team {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held while a job runs: a second caller waits for its turn.
+    turn: Mutex<()>,
+}
+
+struct Shared {
+    members: usize,
+    job: UnsafeCell<Option<Job>>,
+    /// Number of jobs started; a change tells workers that `job` is theirs to run.
+    started: AtomicUsize,
+    /// Workers that have not finished the present job.
+    running: AtomicUsize,
+    stop: AtomicBool,
+    arrived: AtomicUsize,
+    generation: AtomicUsize,
+}
+
+/// A borrowed closure without its lifetime.
+#[derive(Clone, Copy)]
+struct Job(*const (dyn Fn(&Member<'_>) + Sync));
+
+// SAFETY: `job` is written by the caller of `run` while no worker reads it: workers read between the release of
+// `started` and their decrement of `running`, and `run` waits for `running` to be zero before it returns.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the closure behind the pointer is `Sync`.
+unsafe impl Send for Shared {}
+
+/// A thread's view of the job that it takes part in.
+pub(crate) struct Member<'a> {
+    shared: &'a Shared,
+    pub index: usize,
+}
+
+impl Member<'_> {
+    /// Waits until every member of the team has come here. What they wrote before, all see afterwards.
+    pub(crate) fn barrier(&self) {
+        let shared = self.shared;
+        let generation = shared.generation.load(Ordering::Acquire);
+        if shared.arrived.fetch_add(1, Ordering::AcqRel) + 1 == shared.members {
+            shared.arrived.store(0, Ordering::Relaxed);
+            shared.generation.store(generation.wrapping_add(1), Ordering::Release);
+        } else {
+            let mut wait = Wait::default();
+            while shared.generation.load(Ordering::Acquire) == generation {
+                wait.pause();
+            }
+        }
+    }
+}
+
+/// How long a waiting thread has spun, and whether it is time to let others have the core.
+#[derive(Default)]
+struct Wait {
+    pauses: u32,
+}
+
+impl Wait {
+    /// About 20 microseconds of spinning, then yields.
+    const SPINS: u32 = 1 << 10;
+    /// After about a millisecond of yielding an idle worker should sleep.
+    const PATIENCE: u32 = Wait::SPINS + (1 << 10);
+
+    fn pause(&mut self) {
+        self.pauses = self.pauses.saturating_add(1);
+        if self.pauses < Wait::SPINS {
+            core::hint::spin_loop();
+        } else {
+            thread::yield_now();
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.pauses > Wait::PATIENCE
+    }
+}
+
+/// A member that panics can never reach the barrier where the others wait; a deadlock would hide the bug.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl Team {
+    /// Starts `members - 1` threads.
+    ///
+    /// # Errors
+    /// The operating system refused a thread.
+    pub fn new(members: NonZeroUsize) -> std::io::Result<Team> {
+        let shared = Arc::new(Shared {
+            members: members.get(),
+            job: UnsafeCell::new(None),
+            started: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            arrived: AtomicUsize::new(0),
+            generation: AtomicUsize::new(0),
+        });
+        let mut team = Team { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        for index in 1..members.get() {
+            let shared = Arc::clone(&team.shared);
+            let name = format!("featvec-{index}");
+            team.workers.push(thread::Builder::new().name(name).spawn(move || work(&shared, index))?);
+        }
+        Ok(team)
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn members(&self) -> usize {
+        self.shared.members
+    }
+
+    /// Runs `job` once on every member and returns when all have finished.
+    pub(crate) fn run(&self, job: &(dyn Fn(&Member<'_>) + Sync)) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _abort = AbortOnPanic;
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes, and this function does not return before every worker is done.
+        let job_pointer = Job(unsafe {
+            core::mem::transmute::<*const (dyn Fn(&Member<'_>) + Sync), *const (dyn Fn(&Member<'_>) + Sync)>(
+                job,
+            )
+        });
+        // SAFETY: no worker reads `job` now (see `Shared`).
+        unsafe { *shared.job.get() = Some(job_pointer) };
+        shared.running.store(self.workers.len(), Ordering::Relaxed);
+        shared.started.fetch_add(1, Ordering::Release);
+        for worker in &self.workers {
+            worker.thread().unpark();
+        }
+        job(&Member { shared, index: 0 });
+        let mut wait = Wait::default();
+        while shared.running.load(Ordering::Acquire) > 0 {
+            wait.pause();
+        }
+    }
+}
+
+fn work(shared: &Shared, index: usize) {
+    let _abort = AbortOnPanic;
+    let mut seen = 0;
+    loop {
+        let mut wait = Wait::default();
+        while shared.started.load(Ordering::Acquire) == seen {
+            if shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            if wait.is_long() { thread::park() } else { wait.pause() }
+        }
+        seen = seen.wrapping_add(1);
+        // SAFETY: the acquire of `started` makes the write of `job` visible, and it stays until we have counted
+        // ourselves out of `running`.
+        if let Some(Job(job)) = unsafe { *shared.job.get() } {
+            // SAFETY: the closure is borrowed by `run`, which waits for us.
+            unsafe { (*job)(&Member { shared, index }) };
+        }
+        shared.running.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker that panicked has aborted the process, so there is no error to see.
+            let _ = worker.join();
+        }
+    }
+}

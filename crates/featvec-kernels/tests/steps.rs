@@ -1,0 +1,312 @@
+//! Every step on every instruction set of this machine against the naive loops, at sizes that leave rests in each
+//! direction: rows of tiles, vectors of channels, blocks of channels, borders.
+
+use std::num::NonZeroUsize;
+
+use featvec_kernels::reference::{self, ConvShape};
+use featvec_kernels::{
+    Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Team, Workspace,
+};
+
+/// Reproducible numbers in [-1, 1), multiples of 2^-12 so that products and short sums are exact in `f32`.
+struct Numbers(u64);
+
+impl Numbers {
+    fn take(&mut self, len: usize) -> Vec<f32> {
+        (0..len)
+            .map(|_| {
+                self.0 =
+                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((self.0 >> 51) as f32 - 4096.0) / 4096.0
+            })
+            .collect()
+    }
+}
+
+fn team(threads: usize) -> Team {
+    Team::new(NonZeroUsize::new(threads).unwrap()).unwrap()
+}
+
+const UNCHANGED: Affine = Affine { scale: [1.0; 3], offset: [0.0; 3] };
+
+/// The largest difference, relative to the largest value expected.
+fn worst(got: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(1e-30f64, |max, x| max.max(x.abs()));
+    got.iter().zip(expected).map(|(got, expected)| (f64::from(*got) - expected).abs()).fold(0.0, f64::max)
+        / largest
+}
+
+/// Sums of `depth` products in `f32` in one chain: each addition rounds by at most 2^-24 of a partial sum, and these
+/// random partial sums stay below a few times the largest result.
+fn tolerance(depth: usize) -> f64 {
+    depth as f64 * 2f64.powi(-24) * 2.0
+}
+
+/// A convolution that turns a 3-channel picture into a map of `channels`, so that other steps have something to read.
+struct Lift {
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    channels: usize,
+}
+
+impl Lift {
+    fn new(numbers: &mut Numbers, channels: usize) -> Lift {
+        Lift { weights: numbers.take(3 * channels), bias: numbers.take(channels), channels }
+    }
+
+    fn branch(&self, output: Map, relu: bool) -> Branch<'_> {
+        let filter = Filter { weights: &self.weights, bias: &self.bias, shape: [1, 1, 3, self.channels] };
+        Branch { filter, output, relu }
+    }
+
+    fn expect(&self, picture: &[f32], [h, w]: [usize; 2]) -> Vec<f32> {
+        let filter = [1, 1, 3, self.channels];
+        let shape = ConvShape { input: [h, w, 3], filter, stride: 1, padding: Padding::default() };
+        reference::conv(&shape, picture, &self.weights, &self.bias).iter().map(|x| *x as f32).collect()
+    }
+}
+
+/// Starts a program with a picture of `size` lifted to a map; returns both and the first free element.
+fn lifted(
+    kernels: &'static Kernels,
+    lift: &Lift,
+    ([h, w], halo): ([usize; 2], usize),
+) -> (Program, Map, usize) {
+    let image = Image::new(0, h, w, Padding::default());
+    let start = image.len().next_multiple_of(16);
+    let map = Map::new(start, kernels.lanes(), [lift.channels, h, w], halo);
+    let mut program = Program::new(kernels);
+    program.push(vec![Step::Convert { image, affine: UNCHANGED }]);
+    program.push(vec![Step::ConvImage { image, stride: 1, branch: lift.branch(map, false) }]);
+    (program, map, (start + map.len()).next_multiple_of(16))
+}
+
+fn run(program: &Program, threads: usize, pictures: &[f32], output_len: usize) -> Vec<f32> {
+    let mut output = vec![f32::NAN; output_len];
+    program.run(&team(threads), &mut Workspace::new(), pictures, &mut [&mut output]);
+    output
+}
+
+#[test]
+fn convolutions_of_maps() {
+    for kernels in Kernels::present() {
+        // height, width, input channels, output channels of two branches, filter size
+        for (h, w, ic, oc, size) in [
+            (1, 1, 1, [1, 1], 1),
+            (7, 7, 24, [48, 17], 1),
+            (5, 29, 33, [16, 96], 1),
+            (1, 3, 16, [16, 32], 3),
+            (14, 14, 16, [64, 24], 3),
+            (9, 11, 20, [7, 40], 3),
+            (8, 6, 18, [33, 16], 5),
+        ] {
+            let mut numbers = Numbers(h as u64 * 1000 + oc[1] as u64);
+            let lift = Lift::new(&mut numbers, ic);
+            let (mut program, input, end) = lifted(kernels, &lift, ([h, w], size / 2));
+            let filters: Vec<_> = oc
+                .map(|oc| (numbers.take(size * size * ic * oc), numbers.take(oc), [size, size, ic, oc]))
+                .into();
+            let mut offset = end;
+            let branches: Vec<_> = filters
+                .iter()
+                .enumerate()
+                .map(|(index, (weights, bias, shape))| {
+                    let output = Map::new(offset, kernels.lanes(), [shape[3], h, w], index);
+                    offset += output.len().next_multiple_of(16);
+                    Branch { filter: Filter { weights, bias, shape: *shape }, output, relu: index == 0 }
+                })
+                .collect();
+            let outputs: Vec<_> = branches.iter().map(|branch| branch.output).collect();
+            program.push(vec![Step::Conv { input, branches }]);
+            program.push(
+                outputs.iter().enumerate().map(|(output, map)| Step::Store { map: *map, output }).collect(),
+            );
+            let picture = numbers.take(h * w * 3);
+            let mut results = oc.map(|oc| vec![f32::NAN; h * w * oc]);
+            let [first, second] = &mut results;
+            program.run(&team(2), &mut Workspace::new(), &picture, &mut [first, second]);
+            let map = lift.expect(&picture, [h, w]);
+            let pad = size / 2;
+            let padding = Padding { top: pad, left: pad, bottom: pad, right: pad };
+            for (index, (weights, bias, filter)) in filters.iter().enumerate() {
+                let shape = ConvShape { input: [h, w, ic], filter: *filter, stride: 1, padding };
+                let mut expected = reference::conv(&shape, &map, weights, bias);
+                if index == 0 {
+                    expected.iter_mut().for_each(|x| *x = x.max(0.0));
+                }
+                let worst = worst(&results[index], &expected);
+                let depth = size * size * ic;
+                assert!(worst <= tolerance(depth + 4), "{kernels:?} {shape:?}: {worst:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_the_picture() {
+    for kernels in Kernels::present() {
+        for (h, w, size, stride, oc) in
+            [(1, 1, 1, 1, 3), (33, 20, 7, 2, 64), (12, 31, 3, 2, 17), (9, 9, 7, 1, 33)]
+        {
+            let mut numbers = Numbers(h as u64 + 7);
+            let before = (size - 1) / 2;
+            let padding = Padding { top: before, left: before, bottom: size / 2, right: size / 2 };
+            let shape = ConvShape { input: [h, w, 3], filter: [size, size, 3, oc], stride, padding };
+            let [oh, ow, _] = shape.output();
+            let image = Image::new(0, h, w, padding);
+            let map = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [oc, oh, ow], 1);
+            let (weights, bias) = (numbers.take(size * size * 3 * oc), numbers.take(oc));
+            let filter = Filter { weights: &weights, bias: &bias, shape: shape.filter };
+            let affine = Affine { scale: [2.0, 0.5, 4.0], offset: [-1.0, 0.25, 0.0] };
+            let mut program = Program::new(kernels);
+            program.push(vec![Step::Convert { image, affine }]);
+            program.push(vec![Step::ConvImage {
+                image,
+                stride,
+                branch: Branch { filter, output: map, relu: false },
+            }]);
+            program.push(vec![Step::Store { map, output: 0 }]);
+            let picture = numbers.take(h * w * 3);
+            let got = run(&program, 2, &picture, oh * ow * oc);
+            let scaled: Vec<f32> = picture
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x * affine.scale[i % 3] + affine.offset[i % 3])
+                .collect();
+            let worst = worst(&got, &reference::conv(&shape, &scaled, &weights, &bias));
+            assert!(worst <= tolerance(size * size * 3), "{kernels:?} {shape:?}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn max_pools_leave_out_what_is_not_there() {
+    for kernels in Kernels::present() {
+        // size, stride, rows and columns before, output size: SAME, Caffe's rounding up, and an odd one out
+        for ([h, w], c, [size, stride], before, [oh, ow]) in [
+            ([14, 15], 20, [3, 2], [0, 1], [7, 8]),
+            ([7, 7], 33, [3, 1], [1, 1], [7, 7]),
+            ([14, 4], 16, [2, 2], [0, 0], [7, 2]),
+            ([13, 1], 5, [3, 2], [1, 1], [7, 1]),
+            ([2, 2], 8, [3, 2], [0, 0], [1, 1]),
+        ] {
+            let mut numbers = Numbers(3 + h as u64);
+            let lift = Lift::new(&mut numbers, c);
+            let (mut program, input, end) = lifted(kernels, &lift, ([h, w], 0));
+            let output = Map::new(end, kernels.lanes(), [c, oh, ow], 0);
+            program.push(vec![Step::MaxPool { input, output, size, stride, before }]);
+            program.push(vec![Step::Store { map: output, output: 0 }]);
+            // Half of the values are negative: a zero that leaked in from outside would win somewhere.
+            let picture = numbers.take(h * w * 3);
+            let got = run(&program, 2, &picture, oh * ow * c);
+            let map = lift.expect(&picture, [h, w]);
+            let expected = reference::max_pool([h, w, c], &map, [size, stride], (before, [oh, ow]));
+            let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+            let worst = worst(&got, &expected);
+            assert!(worst <= tolerance(4), "{kernels:?} {h}x{w}x{c} {size}/{stride}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn lrn_mean_and_batch_norm() {
+    for kernels in Kernels::present() {
+        for ([h, w], c) in [([5, 3], 40), ([1, 1], 3), ([7, 9], 17)] {
+            let mut numbers = Numbers(11 + c as u64);
+            let lift = Lift::new(&mut numbers, c);
+            let pictures = numbers.take(3 * h * w * 3);
+            let picture = &pictures[..h * w * 3];
+            let map = lift.expect(picture, [h, w]);
+
+            let lrn = Lrn { size: 5, alpha: 0.5, k: 1.0 };
+            let (mut program, input, end) = lifted(kernels, &lift, ([h, w], 1));
+            let output = Map::new(end, kernels.lanes(), [c, h, w], 0);
+            program.push(vec![Step::Lrn { input, output, lrn }]);
+            program.push(vec![Step::Store { map: output, output: 0 }]);
+            let worst_lrn = worst(&run(&program, 2, picture, h * w * c), &reference::lrn(c, &map, &lrn));
+            assert!(worst_lrn <= tolerance(16), "{kernels:?} lrn {h}x{w}x{c}: {worst_lrn:e}");
+
+            let (mut program, input, end) = lifted(kernels, &lift, ([h, w], 0));
+            let output = Map::new(end, kernels.lanes(), [c, 1, 1], 0);
+            program.push(vec![Step::GlobalMean { input, output }]);
+            program.push(vec![Step::Store { map: output, output: 0 }]);
+            let mean = |channel: usize| map[channel..].iter().step_by(c).map(|x| f64::from(*x)).sum::<f64>();
+            let expected: Vec<f64> = (0..c).map(|channel| mean(channel) / (h * w) as f64).collect();
+            let worst_mean = worst(&run(&program, 2, picture, c), &expected);
+            assert!(worst_mean <= tolerance(h + w + 8), "{kernels:?} mean {h}x{w}x{c}: {worst_mean:e}");
+
+            let beta = numbers.take(c);
+            let (mut program, input, _) = lifted(kernels, &lift, ([h, w], 1));
+            program.push(vec![Step::BatchNorm { map: input, beta: &beta, epsilon: 0.01 }]);
+            program.push(vec![Step::Store { map: input, output: 0 }]);
+            assert!(program.needs_whole_batch());
+            let maps: Vec<f32> =
+                pictures.chunks_exact(h * w * 3).flat_map(|picture| lift.expect(picture, [h, w])).collect();
+            let expected = reference::batch_norm_relu(&maps, &beta, 0.01);
+            let worst_norm = worst(&run(&program, 2, &pictures, 3 * h * w * c), &expected);
+            // Dividing by a small deviation magnifies the rounding of the map.
+            assert!(worst_norm <= tolerance(64), "{kernels:?} batch norm {h}x{w}x{c}: {worst_norm:e}");
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_for_any_batch_and_any_team() {
+    for kernels in Kernels::present() {
+        let mut numbers = Numbers(5);
+        let ([h, w], c) = ([13, 17], 40);
+        let lift = Lift::new(&mut numbers, c);
+        let (mut program, input, end) = lifted(kernels, &lift, ([h, w], 1));
+        let output = Map::new(end, kernels.lanes(), [72, h, w], 0);
+        let (weights, bias) = (numbers.take(9 * c * 72), numbers.take(72));
+        let filter = Filter { weights: &weights, bias: &bias, shape: [3, 3, c, 72] };
+        program.push(vec![Step::Conv { input, branches: vec![Branch { filter, output, relu: true }] }]);
+        program.push(vec![Step::Store { map: output, output: 0 }]);
+        let (picture_len, map_len) = (h * w * 3, h * w * 72);
+        let pictures = numbers.take(7 * picture_len);
+        let expected = run(&program, 1, &pictures, 7 * map_len);
+        for threads in [2, 3, 5] {
+            for n in [0, 1, 2, 6, 7] {
+                let got = run(&program, threads, &pictures[..n * picture_len], n * map_len);
+                assert!(got == expected[..n * map_len], "{kernels:?}: {n} images, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_workspace_passed_from_program_to_program_keeps_halos_zero() {
+    let kernels = Kernels::best();
+    let mut numbers = Numbers(9);
+    let c = 16;
+    let lift = Lift::new(&mut numbers, c);
+    let (weights, bias) = (numbers.take(9 * c * c), numbers.take(c));
+    let program = |size: [usize; 2]| {
+        let (mut program, input, end) = lifted(kernels, &lift, (size, 1));
+        let output = Map::new(end, kernels.lanes(), [c, size[0], size[1]], 0);
+        let filter = Filter { weights: &weights, bias: &bias, shape: [3, 3, c, c] };
+        program.push(vec![Step::Conv { input, branches: vec![Branch { filter, output, relu: false }] }]);
+        program.push(vec![Step::Store { map: output, output: 0 }]);
+        program
+    };
+    let (small, large) = (program([5, 4]), program([9, 8]));
+    let (small_picture, large_picture) = (numbers.take(5 * 4 * 3), numbers.take(9 * 8 * 3));
+    let alone = run(&small, 1, &small_picture, 5 * 4 * c);
+    let (mut workspace, team) = (Workspace::new(), team(1));
+    let mut got = vec![0.0; 5 * 4 * c];
+    large.run(&team, &mut workspace, &large_picture, &mut [&mut vec![0.0; 9 * 8 * c]]);
+    small.run(&team, &mut workspace, &small_picture, &mut [&mut got]);
+    assert!(got == alone);
+}
+
+#[test]
+#[should_panic(expected = "two steps write one place")]
+fn steps_of_a_phase_must_be_independent() {
+    let kernels = Kernels::best();
+    let lift = Lift::new(&mut Numbers(1), 8);
+    let (mut program, input, end) = lifted(kernels, &lift, ([4, 4], 0));
+    let output = Map::new(end, kernels.lanes(), [8, 4, 4], 0);
+    let pool = Step::MaxPool { input, output, size: 3, stride: 1, before: [1, 1] };
+    program.push(vec![pool.clone(), pool]);
+}
