@@ -1,0 +1,33 @@
+# `make check` is what continuous integration runs: everything below, in this order.
+.PHONY: check format lint docs licences test sanitize fuzz
+check: format lint docs licences test sanitize fuzz
+
+format:
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Installed on first use; advisories are not checked, because they would need a network at every run.
+licences:
+	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny --all-features check bans licenses sources
+
+test:
+	cargo test --workspace --locked
+
+# The kernels under the address sanitizer, which stable compilers have behind this switch.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+sanitize:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p featvec-kernels --test steps --locked \
+		--target $(HOST) --target-dir target/sanitize
+
+# Half a minute of mutated inputs for each reader.
+FUZZ_SECONDS ?= 30
+fuzz:
+	cargo run --release --locked --manifest-path fuzz/Cargo.toml -- --seconds $(FUZZ_SECONDS)

@@ -1,0 +1,138 @@
+//! Runs a network: one set of variables, one team of threads, a plan for each size and set of outputs asked for.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use featvec_kernels::{Kernels, Team, Workspace};
+
+use crate::plan::{Mode, Plan, Request, Value};
+use crate::tensor::Tensor;
+use crate::variables::Variables;
+use crate::{Error, ErrorKind, Result};
+
+/// How a network runs; not what it computes, which is the same for any of these but the instruction set.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Threads to use; none means as many as the process may run at once (cgroup limits and affinity respected).
+    pub threads: Option<NonZeroUsize>,
+    /// The instruction set by name (`avx512`, `avx2`, `neon`, `portable`); none means the fastest present.
+    pub isa: Option<String>,
+}
+
+/// A network ready to run. It can be shared between threads; runs take turns.
+pub struct FeatureExtractor {
+    variables: Variables,
+    kernels: &'static Kernels,
+    team: Team,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    plans: HashMap<Request, Arc<Plan>>,
+    workspace: Workspace,
+}
+
+/// The arenas of one run: a batch of 500 with statistics of the batch, or one picture of 16 megapixels on each of two
+/// threads.
+const MAX_ARENA_BYTES: usize = 8 << 30;
+
+/// Plans hold the packed filters (some 25 MB), so only a few are kept.
+const MAX_PLANS: usize = 4;
+
+impl FeatureExtractor {
+    /// Makes ready to run the network that `variables` belong to.
+    ///
+    /// # Errors
+    /// An instruction set that this processor does not have; no threads to be had from the operating system.
+    pub fn new(variables: Variables, options: &RunOptions) -> Result<FeatureExtractor> {
+        let kernels = match &options.isa {
+            None => Kernels::best(),
+            Some(isa) => Kernels::present().find(|kernels| kernels.name() == isa).ok_or_else(|| {
+                let present: Vec<_> = Kernels::present().map(Kernels::name).collect();
+                let message = format!("this processor has no instruction set `{isa}`");
+                Error::new(ErrorKind::Argument, "", message)
+                    .with_hint(format!("present: {}", present.join(", ")))
+            })?,
+        };
+        let threads = match options.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        };
+        let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
+        Ok(FeatureExtractor { variables, kernels, team, state: Mutex::default() })
+    }
+
+    /// The network's trained numbers.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// The kernels in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Threads in use.
+    pub fn threads(&self) -> usize {
+        self.team.members()
+    }
+
+    /// Computes `outputs` for `images`, `[n, h, w, 3]` in [0, 1], red first: each output is `[n, ...]`, in the order
+    /// asked for. The bits of a row depend on that row alone (with [`Mode::BatchStatistics`]: on the whole batch), not
+    /// on the number of threads.
+    ///
+    /// # Errors
+    /// Images of another shape, or with values that are no numbers; a size or an output that cannot be had (see
+    /// [`Plan::new`]).
+    pub fn run(&self, images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Vec<Tensor>> {
+        let &[n, h, w, 3] = images.shape() else {
+            let message = format!("images are [n, height, width, 3], not {:?}", images.shape());
+            return Err(Error::new(ErrorKind::Mismatch, "", message));
+        };
+        if let Some(index) = images.data().iter().position(|x| !x.is_finite()) {
+            let message = format!("element {index} of the images is {}", images.data()[index]);
+            return Err(Error::new(ErrorKind::Argument, "", message));
+        }
+        let mut wanted = outputs.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let request = Request { size: [h, w], mode, outputs: wanted };
+
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = match state.plans.get(&request) {
+            Some(plan) => Arc::clone(plan),
+            None => {
+                let plan = Arc::new(Plan::new(&self.variables, &request, self.kernels)?);
+                if state.plans.len() >= MAX_PLANS {
+                    state.plans.clear();
+                }
+                state.plans.insert(request.clone(), Arc::clone(&plan));
+                plan
+            }
+        };
+        let arenas = if plan.program.needs_whole_batch() { n } else { self.team.members() };
+        if plan.program.arena_bytes().checked_mul(arenas).is_none_or(|bytes| bytes > MAX_ARENA_BYTES) {
+            let message =
+                format!("{arenas} pictures of {h}x{w} pixels at the same time take too much memory");
+            return Err(Error::new(ErrorKind::Limit, "", message).with_hint("give fewer or smaller pictures"));
+        }
+        let mut results: Vec<Tensor> =
+            plan.output_shapes.iter().map(|shape| Tensor::zeros([&[n], shape.as_slice()].concat())).collect();
+        let mut buffers: Vec<&mut [f32]> = results.iter_mut().map(Tensor::data_mut).collect();
+        plan.program.run(&self.team, &mut state.workspace, images.data(), &mut buffers);
+        let place = |value| request.outputs.binary_search(value).expect("every output was requested");
+        let mut results: Vec<Option<Tensor>> = results.into_iter().map(Some).collect();
+        let mut given: Vec<Tensor> = Vec::with_capacity(outputs.len());
+        for (index, value) in outputs.iter().enumerate() {
+            // A value asked for twice is copied from where it went first.
+            let tensor = results[place(value)].take().unwrap_or_else(|| {
+                let first = outputs[..index].iter().position(|other| other == value);
+                given[first.expect("taken by an output before")].clone()
+            });
+            given.push(tensor);
+        }
+        Ok(given)
+    }
+}

@@ -1,0 +1,546 @@
+//! Checks that a module's graph is Inception V1, by walking it backwards along the network's table, and reads from it
+//! what the table does not fix: the input's scale, epsilon, which variable feeds which convolution, and what each
+//! output of a signature is.
+//!
+//! Nothing is assumed from names of nodes; only operations, their parameters and their connections count.
+
+use std::collections::{BTreeSet, HashMap};
+
+use featvec_formats::{Attr, DataType, Graph, MetaGraph, Node, TensorName};
+use featvec_kernels::Affine;
+
+use crate::network::{Body, Conv, DEFAULT_SIZE, Mixed, Network, Pool, Variant};
+use crate::plan::Mode;
+use crate::{Error, ErrorKind, Limits, Result};
+
+/// A tensor of the graph in the network's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The result of a stage.
+    Stage(usize),
+    /// The mean over all pixels, `[n, 1, 1, 1024]`.
+    GlobalPool,
+    /// The same as `[n, 1024]`.
+    Features,
+    /// Logits as `[n, 1, 1, classes]`.
+    LogitsMap,
+    /// Logits as `[n, classes]`.
+    Logits,
+    /// The softmax of the logits, `[n, classes]`.
+    Predictions,
+}
+
+/// What a graph says.
+#[derive(Debug)]
+pub(crate) struct Recognized {
+    pub affine: Affine,
+    pub epsilon: f32,
+    pub mode: Mode,
+    /// The variables of each convolution, in the order of [`Network::convs`].
+    pub convs: Vec<ConvNames>,
+    /// The variables of the classifying layer, if a signature leads to it.
+    pub logits: Option<[String; 2]>,
+    /// The placeholder that feeds the network.
+    pub images: TensorName,
+    /// All variables of the graph, used or not.
+    pub declared: BTreeSet<String>,
+    roles: HashMap<TensorName, Role>,
+}
+
+/// The names of a convolution's variables in the checkpoint.
+#[derive(Debug)]
+pub(crate) struct ConvNames {
+    pub weights: String,
+    pub beta: String,
+    /// Moving mean and variance.
+    pub moving: [String; 2],
+}
+
+impl Recognized {
+    /// What `tensor` is, if it is a value of the network.
+    pub fn role(&self, tensor: &TensorName) -> Option<Role> {
+        self.roles.get(tensor).copied()
+    }
+}
+
+/// Recognizes Inception V1 in `graph`.
+///
+/// # Errors
+/// [`ErrorKind::Mismatch`] where it is something else: where it differs, and what it seems to be instead.
+pub(crate) fn recognize(graph: &MetaGraph, limits: &Limits) -> Result<Recognized> {
+    let matcher = Matcher {
+        graph: &graph.graph,
+        limits,
+        found: Recognized {
+            affine: Affine { scale: [1.0; 3], offset: [0.0; 3] },
+            epsilon: f32::NAN,
+            mode: Mode::Inference,
+            convs: Vec::new(),
+            logits: None,
+            images: TensorName { node: String::new(), output: 0 },
+            declared: variable_nodes(&graph.graph)
+                .map(|node| whole_variable(&node.name).to_string())
+                .collect(),
+            roles: HashMap::new(),
+        },
+        modes: BTreeSet::new(),
+    };
+    matcher.run(graph).map_err(|error| match error.kind() {
+        ErrorKind::Mismatch => {
+            let message = format!("not Inception V1: {}: {}", error.place(), error.message());
+            Error::new(ErrorKind::Mismatch, "", message).with_hint(describe(graph))
+        }
+        _ => error,
+    })
+}
+
+struct Matcher<'a> {
+    graph: &'a Graph,
+    limits: &'a Limits,
+    found: Recognized,
+    /// The values of `is_training` met so far.
+    modes: BTreeSet<bool>,
+}
+
+/// The longest chain of nodes followed through; real heads have fewer than ten.
+const MAX_CHAIN: usize = 64;
+
+impl<'a> Matcher<'a> {
+    fn run(mut self, meta: &MetaGraph) -> Result<Recognized> {
+        let outputs: Vec<TensorName> = meta
+            .signatures
+            .values()
+            .flat_map(|signature| signature.outputs.values())
+            .filter_map(|info| TensorName::parse(&info.name))
+            .collect();
+        let pools: BTreeSet<TensorName> =
+            outputs.iter().filter_map(|output| self.find_pool(output)).collect();
+        let mut pools = pools.into_iter();
+        let pool = pools.next().ok_or_else(|| {
+            mismatch_of_graph("no output that is a mean over all pixels of a map".to_string())
+        })?;
+        if let Some(other) = pools.next() {
+            let message = format!("the outputs come from two networks, one ending in {pool}, one in {other}");
+            return Err(mismatch_of_graph(message));
+        }
+        let role = self.global_pool(&pool)?;
+        let map = self.input(self.node(&pool)?, 0)?;
+        self.network(map)?;
+        self.found.roles.insert(pool, role);
+        for output in &outputs {
+            self.head(output, 0)?;
+        }
+        self.found.mode = match Vec::from_iter(&self.modes)[..] {
+            [true] => Mode::BatchStatistics,
+            [false] => Mode::Inference,
+            _ => {
+                let message = "some batch normalisations are in training mode and some are not".to_string();
+                return Err(mismatch_of_graph(message));
+            }
+        };
+        Ok(self.found)
+    }
+
+    /// Follows an output back to the mean over all pixels, through whatever heads may stand on it.
+    fn find_pool(&self, output: &TensorName) -> Option<TensorName> {
+        let mut tensor = output.clone();
+        for _ in 0..MAX_CHAIN {
+            let node = self.graph.node(&tensor.node)?;
+            match node.op.as_str() {
+                "Mean" | "AvgPool" => return Some(tensor),
+                "Identity" | "StopGradient" | "Squeeze" | "Reshape" | "Softmax" | "BiasAdd" | "Add"
+                | "AddV2" | "Conv2D" | "MatMul" => tensor = node.tensors().next()?.clone(),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// The mean over all pixels: as such, or (the first definition of the network) as a window of the last map's size.
+    fn global_pool(&self, pool: &TensorName) -> Result<Role> {
+        let node = self.node(pool)?;
+        if node.op == "AvgPool" {
+            self.check_layout(node)?;
+            let stages = Network { variant: Variant::Slim, classes: None }.stages();
+            let last = stages.iter().fold(DEFAULT_SIZE, |size, stage| stage.output_size(Variant::Slim, size));
+            self.check_windows(node, "ksize", last[0])?;
+            return Ok(Role::GlobalPool);
+        }
+        let axes = self.integers(&self.input(node, 1)?)?;
+        if axes != [1, 2] {
+            return Err(mismatch(
+                &node.name,
+                format!("a mean over the axes {axes:?}, not over rows and columns"),
+            ));
+        }
+        let keeps_dimensions = node.attr("keep_dims").and_then(Attr::as_bool).unwrap_or(false);
+        Ok(if keeps_dimensions { Role::GlobalPool } else { Role::Features })
+    }
+
+    /// The whole network, from the map that is averaged back to the picture.
+    fn network(&mut self, map: TensorName) -> Result<()> {
+        let stages = Network { variant: Variant::Slim, classes: None }.stages();
+        let mut tensor = map;
+        let mut convs = Vec::new();
+        for (index, stage) in stages.iter().enumerate().rev() {
+            tensor = self.strip(&tensor)?;
+            self.found.roles.insert(tensor.clone(), Role::Stage(index));
+            tensor = match &stage.body {
+                Body::Conv(conv) => {
+                    let (names, input) = self.conv(conv, &tensor)?;
+                    convs.push(vec![names]);
+                    input
+                }
+                Body::MaxPool(pool) => self.max_pool(*pool, &tensor, stage.endpoint)?,
+                Body::Mixed(mixed) => {
+                    let (names, input) = self.mixed(mixed, &tensor, stage.endpoint)?;
+                    convs.push(names);
+                    input
+                }
+            };
+        }
+        self.found.convs = convs.into_iter().rev().flatten().collect();
+        self.picture(&tensor)
+    }
+
+    /// An inception module: the concatenation of four branches that read one input.
+    fn mixed(
+        &mut self,
+        mixed: &Mixed,
+        tensor: &TensorName,
+        endpoint: &str,
+    ) -> Result<(Vec<ConvNames>, TensorName)> {
+        let node = self.expect(tensor, &["ConcatV2"], endpoint)?;
+        let branches: Vec<TensorName> = node.tensors().cloned().collect();
+        let [b0, b1, b2, b3, axis] = &branches[..] else {
+            let message = format!("a concatenation of {} maps, not of 4", branches.len().saturating_sub(1));
+            return Err(mismatch(&node.name, message));
+        };
+        let axis = self.integers(axis)?;
+        if !matches!(axis[..], [3] | [-1]) {
+            return Err(mismatch(
+                &node.name,
+                format!("a concatenation along axis {axis:?}, not along channels"),
+            ));
+        }
+        let (branch_0, input_0) = self.conv(&mixed.branch_0, b0)?;
+        let (conv_1, reduced_1) = self.conv(&mixed.branch_1[1], b1)?;
+        let (reduce_1, input_1) = self.conv(&mixed.branch_1[0], &reduced_1)?;
+        let (conv_2, reduced_2) = self.conv(&mixed.branch_2[1], b2)?;
+        let (reduce_2, input_2) = self.conv(&mixed.branch_2[0], &reduced_2)?;
+        let (branch_3, pooled) = self.conv(&mixed.branch_3, b3)?;
+        let input_3 = self.max_pool(mixed.pool, &pooled, &mixed.branch_3.name)?;
+        if [&input_1, &input_2, &input_3].into_iter().any(|input| *input != input_0) {
+            return Err(mismatch(&node.name, "the branches do not all read the same map".to_string()));
+        }
+        Ok((vec![branch_0, reduce_1, conv_1, reduce_2, conv_2, branch_3], input_0))
+    }
+
+    /// Convolution, batch normalisation, ReLU; returns the variables and the input.
+    fn conv(&mut self, conv: &Conv, tensor: &TensorName) -> Result<(ConvNames, TensorName)> {
+        let relu = self.expect(tensor, &["Relu"], &conv.name)?;
+        let norm = self.input(relu, 0)?;
+        let norm =
+            self.expect(&norm, &["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"], &conv.name)?;
+        self.check_layout(norm)?;
+        // The operation's own default, where the attribute is left out, is 1e-4.
+        let epsilon = norm.attr("epsilon").and_then(Attr::as_float).unwrap_or(1e-4);
+        if !self.found.epsilon.is_nan() && self.found.epsilon != epsilon {
+            let message = format!("epsilon {epsilon}, elsewhere {}", self.found.epsilon);
+            return Err(mismatch(&norm.name, message));
+        }
+        self.found.epsilon = epsilon;
+        let training = norm.attr("is_training").and_then(Attr::as_bool).unwrap_or(true);
+        self.modes.insert(training);
+        self.check_gamma(norm)?;
+        let beta = self.variable(&self.input(norm, 2)?)?;
+        let moving = if training {
+            // The graph normalises by the batch; its moving averages are only written. TF-Slim names them after beta.
+            let scope = beta.strip_suffix("beta").unwrap_or(&beta);
+            [format!("{scope}moving_mean"), format!("{scope}moving_variance")]
+        } else {
+            [self.variable(&self.input(norm, 3)?)?, self.variable(&self.input(norm, 4)?)?]
+        };
+
+        let convolution = self.input(norm, 0)?;
+        let node = self.expect(&convolution, &["Conv2D"], &conv.name)?;
+        self.check_layout(node)?;
+        self.check_windows(node, "strides", conv.stride)?;
+        if node.attr("dilations").and_then(Attr::as_ints).is_some_and(|dilations| dilations != [1; 4]) {
+            return Err(mismatch(&node.name, "a dilated convolution".to_string()));
+        }
+        // A 1x1 window never leaves the map, so its padding does not matter.
+        if conv.shape[0] > 1 {
+            self.check_same(node)?;
+        }
+        let weights = self.variable(&self.input(node, 1)?)?;
+        let input = self.strip(&self.input(node, 0)?)?;
+        Ok((ConvNames { weights, beta, moving }, input))
+    }
+
+    fn max_pool(&self, pool: Pool, tensor: &TensorName, what: &str) -> Result<TensorName> {
+        let node = self.expect(tensor, &["MaxPool"], what)?;
+        self.check_layout(node)?;
+        self.check_windows(node, "ksize", pool.size)?;
+        self.check_windows(node, "strides", pool.stride)?;
+        self.check_same(node)?;
+        self.strip(&self.input(node, 0)?)
+    }
+
+    /// What happens to the picture before the first convolution: products and sums with constants.
+    fn picture(&mut self, tensor: &TensorName) -> Result<()> {
+        let (mut scale, mut offset) = (1.0f64, 0.0f64);
+        let mut tensor = self.strip(tensor)?;
+        for _ in 0..MAX_CHAIN {
+            let node = self.node(&tensor)?;
+            let op = node.op.as_str();
+            if matches!(op, "Placeholder" | "PlaceholderWithDefault") {
+                self.found.affine = Affine { scale: [scale as f32; 3], offset: [offset as f32; 3] };
+                if !(scale.is_finite() && offset.is_finite()) {
+                    return Err(mismatch(&node.name, format!("pictures are scaled by {scale} and {offset}")));
+                }
+                self.found.images = tensor;
+                return Ok(());
+            }
+            if !matches!(op, "Mul" | "Sub" | "Add" | "AddV2" | "RealDiv" | "Div") {
+                return Err(mismatch(&node.name, format!("{op} before the first convolution")));
+            }
+            let (left, right) = (self.input(node, 0)?, self.input(node, 1)?);
+            let (input, constant) = match (self.scalar(&right)?, self.scalar(&left)?) {
+                (Some(constant), _) => (left, f64::from(constant)),
+                (None, Some(constant)) if matches!(op, "Mul" | "Add" | "AddV2") => {
+                    (right, f64::from(constant))
+                }
+                _ => return Err(mismatch(&node.name, format!("{op} of the picture with no constant"))),
+            };
+            // So far y = scale * x + offset; now x = input (op) constant.
+            match op {
+                "Mul" => scale *= constant,
+                "RealDiv" | "Div" => scale /= constant,
+                "Sub" => offset -= scale * constant,
+                _ => offset += scale * constant,
+            }
+            tensor = self.strip(&input)?;
+        }
+        Err(mismatch(&tensor.node, "a chain without end before the first convolution".to_string()))
+    }
+
+    /// Finds out what an output is and remembers it. An output that is no value of the network has no role.
+    fn head(&mut self, output: &TensorName, depth: usize) -> Result<Option<Role>> {
+        if let Some(role) = self.found.role(output) {
+            return Ok(Some(role));
+        }
+        let (Some(node), true) = (self.graph.node(&output.node), depth < MAX_CHAIN) else {
+            return Ok(None);
+        };
+        let Some(input) = node.tensors().next() else {
+            return Ok(None);
+        };
+        let role = match node.op.as_str() {
+            "Identity" | "StopGradient" => self.head(input, depth + 1)?,
+            "Squeeze" | "Reshape" => self.head(input, depth + 1)?.and_then(|role| match role {
+                Role::GlobalPool | Role::Features => Some(Role::Features),
+                Role::LogitsMap | Role::Logits => Some(Role::Logits),
+                Role::Predictions => Some(Role::Predictions),
+                Role::Stage(_) => None,
+            }),
+            "Softmax" => (self.head(input, depth + 1)? == Some(Role::Logits)).then_some(Role::Predictions),
+            "BiasAdd" | "Add" | "AddV2" => self.logits(node, depth + 1)?,
+            _ => None,
+        };
+        if let Some(role) = role {
+            self.found.roles.insert(output.clone(), role);
+        }
+        Ok(role)
+    }
+
+    /// The classifying layer: a 1x1 convolution of the mean, with a bias.
+    fn logits(&mut self, add: &Node, depth: usize) -> Result<Option<Role>> {
+        let product = self.strip(&self.input(add, 0)?)?;
+        let product = self.node(&product)?;
+        if product.op != "Conv2D" {
+            return Ok(None);
+        }
+        if self.head(&self.input(product, 0)?, depth)? != Some(Role::GlobalPool) {
+            return Ok(None);
+        }
+        let names = [self.variable(&self.input(product, 1)?)?, self.variable(&self.input(add, 1)?)?];
+        if self.found.logits.as_ref().is_some_and(|other| *other != names) {
+            return Err(mismatch(&add.name, "a second classifying layer".to_string()));
+        }
+        self.found.logits = Some(names);
+        Ok(Some(Role::LogitsMap))
+    }
+
+    fn check_gamma(&self, norm: &Node) -> Result<()> {
+        let gamma = self.input(norm, 1)?;
+        let node = self.node(&self.strip(&gamma)?)?;
+        // `Fill` is how newer versions of TensorFlow write a constant of ones.
+        let values = match node.op.as_str() {
+            "Const" => self.constant(node)?.into_f32().ok(),
+            "Fill" => Some(self.scalar(&self.input(node, 1)?)?.into_iter().collect()),
+            _ => None,
+        };
+        if !values.is_some_and(|values| !values.is_empty() && values.iter().all(|gamma| *gamma == 1.0)) {
+            return Err(mismatch(&norm.name, "batch normalisation with a scale (gamma)".to_string()));
+        }
+        Ok(())
+    }
+
+    fn check_layout(&self, node: &Node) -> Result<()> {
+        match node.attr("data_format").and_then(Attr::as_str) {
+            None | Some("NHWC") => Ok(()),
+            Some(other) => Err(mismatch(&node.name, format!("maps in the layout {other}, not NHWC"))),
+        }
+    }
+
+    fn check_same(&self, node: &Node) -> Result<()> {
+        match node.attr("padding").and_then(Attr::as_str) {
+            Some("SAME") => Ok(()),
+            other => Err(mismatch(&node.name, format!("padding {}, not SAME", other.unwrap_or("unknown")))),
+        }
+    }
+
+    fn check_windows(&self, node: &Node, attr: &str, size: usize) -> Result<()> {
+        let expected = [1, size as i64, size as i64, 1];
+        let found = node.attr(attr).and_then(Attr::as_ints).unwrap_or_default();
+        if found != expected {
+            return Err(mismatch(&node.name, format!("{attr} {found:?}, not {expected:?}")));
+        }
+        Ok(())
+    }
+
+    /// The name of the variable that `tensor` is a reading of; the whole variable's where it is read in parts.
+    fn variable(&self, tensor: &TensorName) -> Result<String> {
+        let node = self.node(&self.strip(tensor)?)?;
+        match node.op.as_str() {
+            "VarHandleOp" | "VariableV2" | "Variable" => Ok(whole_variable(&node.name).to_string()),
+            "ReadVariableOp" => {
+                let handle = self.node(&self.strip(&self.input(node, 0)?)?)?;
+                match handle.op.as_str() {
+                    "VarHandleOp" => Ok(whole_variable(&handle.name).to_string()),
+                    op => Err(mismatch(&node.name, format!("reads a variable from {op}"))),
+                }
+            }
+            "ConcatV2" => {
+                let parts: Vec<_> = node.tensors().cloned().collect();
+                let mut wholes = BTreeSet::new();
+                for part in &parts[..parts.len().saturating_sub(1)] {
+                    if self.node(&self.strip(part)?)?.op == "ConcatV2" {
+                        return Err(mismatch(&node.name, "parts of parts of a variable".to_string()));
+                    }
+                    wholes.insert(self.variable(part)?);
+                }
+                match (wholes.pop_first(), wholes.is_empty()) {
+                    (Some(whole), true) => Ok(whole),
+                    _ => Err(mismatch(&node.name, "parts of different variables".to_string())),
+                }
+            }
+            op => Err(mismatch(&node.name, format!("a variable expected, {op} found"))),
+        }
+    }
+
+    /// The value of a constant with one element, if `tensor` is one.
+    fn scalar(&self, tensor: &TensorName) -> Result<Option<f32>> {
+        let node = self.node(&self.strip(tensor)?)?;
+        if node.op != "Const" {
+            return Ok(None);
+        }
+        let values = self.constant(node)?.into_f32().unwrap_or_default();
+        Ok(if let [value] = values[..] { Some(value) } else { None })
+    }
+
+    fn integers(&self, tensor: &TensorName) -> Result<Vec<i64>> {
+        let node = self.node(&self.strip(tensor)?)?;
+        match node.op.as_str() {
+            "Const" => self.constant(node)?.to_i64().map_err(|error| error.within(&node.name)),
+            op => Err(mismatch(&node.name, format!("a constant expected, {op} found"))),
+        }
+    }
+
+    fn constant(&self, node: &Node) -> Result<featvec_formats::Tensor> {
+        let value = node.attr("value").and_then(Attr::as_tensor);
+        let value = value.ok_or_else(|| Error::corrupt(&node.name, "a constant without a value"))?;
+        value.decode(self.limits).map_err(|error| error.within(&node.name))
+    }
+
+    /// The node that computes `tensor`, which must be one of `ops`.
+    fn expect(&self, tensor: &TensorName, ops: &[&str], what: &str) -> Result<&'a Node> {
+        let node = self.node(&self.strip(tensor)?)?;
+        if ops.contains(&node.op.as_str()) {
+            return Ok(node);
+        }
+        Err(mismatch(&node.name, format!("{} expected for {what}, {} found", ops[0], node.op)))
+    }
+
+    /// `tensor`, or what it is passed on from unchanged.
+    fn strip(&self, tensor: &TensorName) -> Result<TensorName> {
+        let mut tensor = tensor.clone();
+        for _ in 0..MAX_CHAIN {
+            let node = self.node(&tensor)?;
+            if !matches!(node.op.as_str(), "Identity" | "StopGradient") {
+                return Ok(tensor);
+            }
+            tensor = self.input(node, 0)?;
+        }
+        Err(mismatch(&tensor.node, "a chain of identities without end".to_string()))
+    }
+
+    fn node(&self, tensor: &TensorName) -> Result<&'a Node> {
+        self.graph
+            .node(&tensor.node)
+            .ok_or_else(|| Error::corrupt(format!("node {:?}", tensor.node), "it is not in the graph"))
+    }
+
+    fn input(&self, node: &Node, index: usize) -> Result<TensorName> {
+        let input = node.tensors().nth(index).cloned();
+        input.ok_or_else(|| {
+            Error::corrupt(format!("node {:?}", node.name), format!("it has no input {index}"))
+        })
+    }
+}
+
+fn variable_nodes(graph: &Graph) -> impl Iterator<Item = &Node> {
+    graph.nodes().iter().filter(|node| matches!(node.op.as_str(), "VarHandleOp" | "VariableV2" | "Variable"))
+}
+
+/// The name of the variable that the variable node `name` is, or is a part of.
+fn whole_variable(name: &str) -> &str {
+    name.rsplit_once("/part_").map_or(name, |(whole, _)| whole)
+}
+
+fn mismatch(node: &str, message: String) -> Error {
+    Error::new(ErrorKind::Mismatch, format!("node {node:?}"), message)
+}
+
+/// A difference that is not at one node.
+fn mismatch_of_graph(message: String) -> Error {
+    Error::new(ErrorKind::Mismatch, "signatures", message)
+}
+
+/// What a graph seems to be, for people who gave the wrong one.
+fn describe(meta: &MetaGraph) -> String {
+    let count = |op: &str| meta.graph.nodes().iter().filter(|node| node.op == op).count();
+    let mut scopes: HashMap<&str, usize> = HashMap::new();
+    for node in variable_nodes(&meta.graph) {
+        *scopes.entry(node.name.split('/').next().unwrap_or_default()).or_default() += 1;
+    }
+    let scope = scopes.into_iter().max_by_key(|(scope, count)| (*count, *scope));
+    let scope = scope.map_or("no variables".to_string(), |(scope, _)| format!("variables under {scope:?}"));
+    let inputs: BTreeSet<String> = meta
+        .signatures
+        .values()
+        .flat_map(|signature| &signature.inputs)
+        .map(|(name, info)| match info.dtype {
+            DataType::F32 => format!("{name:?}"),
+            dtype => format!("{name:?} of {dtype}"),
+        })
+        .collect();
+    let inputs = Vec::from_iter(inputs).join(", ");
+    format!(
+        "the module reads {inputs} and has {} convolutions, {} depthwise ones, {} matrix products and {scope}",
+        count("Conv2D"),
+        count("DepthwiseConv2dNative"),
+        count("MatMul")
+    )
+}

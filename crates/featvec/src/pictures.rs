@@ -1,0 +1,125 @@
+//! Pictures in files: finding them, and preparing many at once for the network.
+
+mod array;
+mod find;
+
+use std::fs::File;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::image::{self, DecodeOptions, Orientation};
+use crate::{Error, ErrorKind, Preset, Result, Tensor};
+
+pub use array::{is_array, range_doubt, read_array};
+pub use find::{EXTENSIONS, Found, find};
+
+/// How a file becomes a row of a batch.
+#[derive(Clone, Debug)]
+pub struct Preparation {
+    /// How a picture is resized and scaled.
+    pub preset: Preset,
+    /// How it is decoded, and how large it may be; [`Preset::decode_options`] gives what belongs to the preset.
+    pub decode: DecodeOptions,
+    /// Height and width of the result, in this order.
+    pub size: [usize; 2],
+}
+
+/// Pictures ready for the network.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[n, h, w, 3]` in [0, 1]: the pictures that could be prepared, in the order of their paths.
+    pub images: Tensor,
+    /// For each path what was found in the file, or why it gave no picture.
+    pub outcomes: Vec<Result<Orientation>>,
+}
+
+impl Preparation {
+    /// What `preset` says, at `size` `[h, w]`, with the default limits.
+    pub fn new(preset: Preset, size: [usize; 2]) -> Preparation {
+        Preparation { preset, decode: preset.decode_options(), size }
+    }
+
+    /// Decodes the file `path` and prepares it; `out` are the `h * w * 3` values of one row.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or those of [`image::decode`]. The path is not in the error.
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Orientation> {
+        let bytes = self.read(path)?;
+        let [height, width] = self.size;
+        // The decoders of other people are fuzzed less than ours: a panic in one must not take a million rows along.
+        let prepared = catch_unwind(AssertUnwindSafe(|| {
+            let decoded = image::decode(&bytes, &self.decode)?;
+            self.preset.prepare(&decoded.image, height, width, out);
+            Ok(decoded.orientation)
+        }));
+        prepared.unwrap_or_else(|_| {
+            Err(Error::unsupported("", "the decoder gave up on this picture, which is a bug of featvec")
+                .with_hint("please report it together with the picture"))
+        })
+    }
+
+    /// Prepares the files `paths` on `threads` threads. The memory taken is that of the batch and of one decoded
+    /// picture a thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a batch too large to count its values. What is wrong with a file stands in
+    /// [`Batch::outcomes`].
+    pub fn prepare_batch(&self, paths: &[PathBuf], threads: NonZeroUsize) -> Result<Batch> {
+        let [height, width] = self.size;
+        let row_len = height.checked_mul(width).and_then(|area| area.checked_mul(3)).unwrap_or(usize::MAX);
+        let Some(len) = row_len.checked_mul(paths.len()) else {
+            let message = format!("{} pictures of {height}x{width} are too many at once", paths.len());
+            return Err(Error::new(ErrorKind::Argument, "", message));
+        };
+        let mut data = vec![0.0; len];
+        let mut outcomes: Vec<Option<Result<Orientation>>> = paths.iter().map(|_| None).collect();
+        // Pictures differ in size by orders of magnitude, so each thread takes the next one when it is free.
+        let rows = data.chunks_exact_mut(row_len.max(1));
+        let jobs = Mutex::new(paths.iter().zip(rows).zip(&mut outcomes));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.get().min(paths.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some(((path, row), outcome)) = job else { break };
+                        *outcome = Some(self.prepare(path, row));
+                    }
+                });
+            }
+        });
+        let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+        let kept = close_gaps(&mut data, row_len, &outcomes);
+        Ok(Batch { images: Tensor::new([kept, height, width, 3], data)?, outcomes })
+    }
+
+    /// The bytes of a picture, which are never more than decoding it may take.
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let limit = self.decode.limits.max_memory_bytes;
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+            .map_err(|error| Error::io("", error))?;
+        if bytes.len() as u64 > limit {
+            let message = format!("more than {limit} bytes, which is the limit");
+            return Err(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Moves the rows that came out well together, and returns how many there are.
+fn close_gaps<T>(data: &mut Vec<f32>, row_len: usize, outcomes: &[Result<T>]) -> usize {
+    let mut kept = 0;
+    for (row, _) in outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_ok()) {
+        data.copy_within(row * row_len..(row + 1) * row_len, kept * row_len);
+        kept += 1;
+    }
+    data.truncate(kept * row_len);
+    kept
+}

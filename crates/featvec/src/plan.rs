@@ -1,0 +1,386 @@
+//! From the network's table to a program: where each map lies in the arena, and which steps run in which phase.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use featvec_kernels::{Branch, Filter, Image, Kernels, Map, Padding, Program, Step};
+
+use crate::network::{Body, Conv, MIN_SIZE, Mixed, Pool, Stage};
+use crate::variables::{ConvVariables, Folded, Shift, Variables};
+use crate::{Error, ErrorKind, Result};
+
+/// How batch normalisation normalises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// By the moving averages, as the module's graph without tags does.
+    #[default]
+    Inference,
+    /// By the mean and variance of the batch, as the graph tagged `train` does.
+    BatchStatistics,
+}
+
+/// A value of the network that can be had as an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Value {
+    /// The result of a stage, `[n, h, w, c]`.
+    Stage(usize),
+    /// The mean over all pixels: `[n, 1024]`.
+    Features,
+    /// The classifying layer: `[n, classes]`, before softmax.
+    Logits,
+}
+
+/// What a plan is made for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Height and width of the pictures.
+    pub size: [usize; 2],
+    /// How batch normalisation normalises.
+    pub mode: Mode,
+    /// The values wanted, in ascending order, each once.
+    pub outputs: Vec<Value>,
+}
+
+/// A program for one request, and the shapes of its outputs.
+pub struct Plan {
+    /// What to run.
+    pub program: Program,
+    /// Shape of each output for one picture.
+    pub output_shapes: Vec<Vec<usize>>,
+}
+
+/// Pictures beyond this number of pixels are refused: the widest maps of one take 160 bytes a pixel.
+const MAX_PIXELS: usize = 1 << 24;
+
+impl Plan {
+    /// Plans the forward pass that `request` asks for.
+    ///
+    /// # Errors
+    /// A size below 32 pixels or beyond 16 megapixels; logits of a network that has no classifying layer; batch
+    /// statistics of a network without batch normalisation.
+    pub fn new(variables: &Variables, request: &Request, kernels: &'static Kernels) -> Result<Plan> {
+        let [h, w] = request.size;
+        if h < MIN_SIZE || w < MIN_SIZE {
+            let message =
+                format!("{h}x{w} pixels are too few for the network: at least {MIN_SIZE}x{MIN_SIZE}");
+            return Err(Error::new(ErrorKind::Argument, "", message));
+        }
+        if h.checked_mul(w).is_none_or(|pixels| pixels > MAX_PIXELS) {
+            let message = format!("{h}x{w} pixels are more than the {MAX_PIXELS} that one picture may have");
+            return Err(Error::new(ErrorKind::Limit, "", message));
+        }
+        let has_batch_norm = variables.convs.iter().all(|conv| matches!(conv.shift, Shift::BatchNorm { .. }));
+        if request.mode == Mode::BatchStatistics && !has_batch_norm {
+            let message = "the network has no batch normalisation, so no statistics of a batch either";
+            return Err(Error::new(ErrorKind::Argument, "", message));
+        }
+        if request.outputs.contains(&Value::Logits) && variables.logits.is_none() {
+            let message = "the module gives feature vectors only, no logits";
+            return Err(Error::new(ErrorKind::Argument, "", message).with_hint("use a classification module"));
+        }
+        Ok(Planner::new(variables, request, kernels).plan())
+    }
+}
+
+struct Planner<'a> {
+    variables: &'a Variables,
+    request: &'a Request,
+    program: Program,
+    arena: Arena,
+    /// Places of maps with a halo, which maps of the same geometry take in turn.
+    haloed: BTreeMap<Haloed, usize>,
+    /// The shapes of the convolutions still to come, with their numbers.
+    next: std::vec::IntoIter<([usize; 4], &'a ConvVariables)>,
+    output_shapes: Vec<Vec<usize>>,
+}
+
+/// The geometry of a map with a halo; `role` tells two maps apart that live at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Haloed {
+    size: [usize; 2],
+    halo: usize,
+    role: usize,
+}
+
+/// A convolution's numbers in the form of the request's mode.
+struct Layer<'a> {
+    shape: [usize; 4],
+    folded: Folded,
+    /// `beta`, where the batch's own statistics normalise.
+    beta: Option<&'a [f32]>,
+}
+
+impl Layer<'_> {
+    fn branch(&self, output: Map) -> Branch<'_> {
+        let filter = Filter { weights: &self.folded.weights, bias: &self.folded.bias, shape: self.shape };
+        Branch { filter, output, relu: self.beta.is_none() }
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn new(variables: &'a Variables, request: &'a Request, kernels: &'static Kernels) -> Planner<'a> {
+        let shapes = variables.network.convs().into_iter().map(|conv| conv.shape);
+        let convs: Vec<_> = shapes.zip(&variables.convs).collect();
+        Planner {
+            variables,
+            request,
+            program: Program::new(kernels),
+            arena: Arena::default(),
+            haloed: BTreeMap::new(),
+            next: convs.into_iter(),
+            output_shapes: vec![Vec::new(); request.outputs.len()],
+        }
+    }
+
+    fn plan(mut self) -> Plan {
+        let variant = self.variables.network.variant;
+        let stages = self.variables.network.stages();
+        self.reserve_haloed(&stages);
+        let mut size = self.request.size;
+        let mut current = None;
+        for (index, stage) in stages.iter().enumerate() {
+            let input_size = size;
+            size = stage.output_size(variant, input_size);
+            let halo = match stages.get(index + 1).map(|next| &next.body) {
+                Some(Body::Conv(next)) => next.shape[0] / 2,
+                _ => 0,
+            };
+            let output = if halo > 0 && stage.norm.is_none() {
+                self.haloed_map([stage.channels, size[0], size[1]], (halo, 0))
+            } else {
+                self.map([stage.channels, size[0], size[1]])
+            };
+            match (&stage.body, current) {
+                (Body::Conv(conv), None) => self.first_conv(conv, output),
+                (Body::Conv(_), Some(input)) => {
+                    let layer = self.layer();
+                    self.convs(vec![(input, vec![(layer, output)])], None);
+                }
+                (Body::MaxPool(pool), Some(input)) => {
+                    let step = self.max_pool(*pool, input, output);
+                    self.program.push(vec![step]);
+                }
+                (Body::Mixed(mixed), Some(input)) => self.mixed(mixed, input, output),
+                (_, None) => unreachable!("the first stage is a convolution"),
+            }
+            self.store(Value::Stage(index), output, hwc(output));
+            self.release(current);
+            current = Some(output);
+            if let Some(lrn) = stage.norm {
+                let normed = self.map(output.shape());
+                self.program.push(vec![Step::Lrn { input: output, output: normed, lrn }]);
+                self.release(current);
+                current = Some(normed);
+            }
+        }
+        let last = current.expect("the network has stages");
+        let channels = last.shape()[0];
+        let mean = self.map([channels, 1, 1]);
+        self.program.push(vec![Step::GlobalMean { input: last, output: mean }]);
+        self.store(Value::Features, mean, vec![channels]);
+        if self.request.outputs.contains(&Value::Logits) {
+            self.logits(mean);
+        }
+        Plan { program: self.program, output_shapes: self.output_shapes }
+    }
+
+    /// The picture into the arena, and the convolution that reads it.
+    fn first_conv(&mut self, conv: &Conv, output: Map) {
+        let variant = self.variables.network.variant;
+        let [h, w] = self.request.size;
+        let (rows, columns) = (variant.conv_extent(conv, h), variant.conv_extent(conv, w));
+        let padding =
+            Padding { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
+        let offset = self.arena.take(Image::new(0, h, w, padding).len());
+        let image = Image::new(offset, h, w, padding);
+        self.program.push(vec![Step::Convert { image, affine: self.variables.affine }]);
+        let layer = self.layer();
+        self.program.push(vec![Step::ConvImage { image, stride: conv.stride, branch: layer.branch(output) }]);
+        self.batch_norm(&[(&layer, output)]);
+    }
+
+    /// Two phases: everything that reads the module's input, then everything that reads a result of that.
+    fn mixed(&mut self, mixed: &Mixed, input: Map, output: Map) {
+        let [channels, h, w] = input.shape();
+        // In the order of `Mixed::convs`, which is that of the variables.
+        let [branch_0, reduce_1, conv_1, reduce_2, conv_2, branch_3] = [0; 6].map(|_| self.layer());
+        let slice = |first: &mut usize, layer: &Layer<'_>| {
+            let slice = output.slice(*first, layer.shape[3]);
+            *first += layer.shape[3];
+            slice
+        };
+        let first = &mut 0;
+        let slices = [&branch_0, &conv_1, &conv_2, &branch_3].map(|layer| slice(first, layer));
+        let reduced_1 = self.haloed_map([reduce_1.shape[3], h, w], (conv_1.shape[0] / 2, 0));
+        let reduced_2 = self.haloed_map([reduce_2.shape[3], h, w], (conv_2.shape[0] / 2, 1));
+        let pooled = self.map([channels, h, w]);
+        let pool = self.max_pool(mixed.pool, input, pooled);
+        let readers = vec![(branch_0, slices[0]), (reduce_1, reduced_1), (reduce_2, reduced_2)];
+        self.convs(vec![(input, readers)], Some(pool));
+        let second =
+            [(reduced_1, conv_1, slices[1]), (reduced_2, conv_2, slices[2]), (pooled, branch_3, slices[3])];
+        self.convs(second.into_iter().map(|(from, layer, to)| (from, vec![(layer, to)])).collect(), None);
+        self.release(Some(pooled));
+    }
+
+    /// One phase of convolutions, each group reading one map, with another step beside them; then the normalisation
+    /// that they need.
+    fn convs(&mut self, groups: Vec<(Map, Vec<(Layer<'a>, Map)>)>, beside: Option<Step<'_>>) {
+        let mut steps: Vec<Step<'_>> = groups
+            .iter()
+            .map(|(input, branches)| Step::Conv {
+                input: *input,
+                branches: branches.iter().map(|(layer, output)| layer.branch(*output)).collect(),
+            })
+            .collect();
+        steps.extend(beside);
+        self.program.push(steps);
+        let layers = groups.iter().flat_map(|(_, branches)| branches);
+        self.batch_norm(&layers.map(|(layer, output)| (layer, *output)).collect::<Vec<_>>());
+    }
+
+    fn batch_norm(&mut self, layers: &[(&Layer<'_>, Map)]) {
+        let epsilon = self.variables.epsilon;
+        let steps: Vec<_> = layers
+            .iter()
+            .filter_map(|(layer, map)| Some(Step::BatchNorm { map: *map, beta: layer.beta?, epsilon }))
+            .collect();
+        if !steps.is_empty() {
+            self.program.push(steps);
+        }
+    }
+
+    fn max_pool(&self, pool: Pool, input: Map, output: Map) -> Step<'static> {
+        let [_, h, w] = input.shape();
+        let before = [h, w].map(|len| self.variables.network.variant.pool_extent(pool, len).before);
+        Step::MaxPool { input, output, size: pool.size, stride: pool.stride, before }
+    }
+
+    /// The feature vector is a map of one pixel, and the classifying layer a 1x1 convolution of it.
+    fn logits(&mut self, features: Map) {
+        let conv = self.variables.network.logits().expect("checked by `Plan::new`");
+        let numbers = self.variables.logits.as_ref().expect("checked by `Plan::new`");
+        let folded = numbers.fold(self.variables.epsilon);
+        let classes = conv.shape[3];
+        let output = self.map([classes, 1, 1]);
+        let filter = Filter { weights: &folded.weights, bias: &folded.bias, shape: conv.shape };
+        let branch = Branch { filter, output, relu: false };
+        self.program.push(vec![Step::Conv { input: features, branches: vec![branch] }]);
+        self.store(Value::Logits, output, vec![classes]);
+    }
+
+    fn store(&mut self, value: Value, map: Map, shape: Vec<usize>) {
+        if let Some(output) = self.request.outputs.iter().position(|wanted| *wanted == value) {
+            self.program.push(vec![Step::Store { map, output }]);
+            self.output_shapes[output] = shape;
+        }
+    }
+
+    /// The next convolution's numbers.
+    fn layer(&mut self) -> Layer<'a> {
+        let (shape, numbers) = self.next.next().expect("numbers for every convolution");
+        match (&numbers.shift, self.request.mode) {
+            (Shift::BatchNorm { beta, .. }, Mode::BatchStatistics) => {
+                let folded = Folded { weights: numbers.weights.clone(), bias: vec![0.0; shape[3]] };
+                Layer { shape, folded, beta: Some(beta) }
+            }
+            _ => Layer { shape, folded: numbers.fold(self.variables.epsilon), beta: None },
+        }
+    }
+
+    fn map(&mut self, shape: [usize; 3]) -> Map {
+        let lanes = self.program.kernels().lanes();
+        let offset = self.arena.take(Map::new(0, lanes, shape, 0).len());
+        Map::new(offset, lanes, shape, 0)
+    }
+
+    fn haloed_map(&self, shape: [usize; 3], (halo, role): (usize, usize)) -> Map {
+        let [_, h, w] = shape;
+        let offset = self.haloed[&Haloed { size: [h, w], halo, role }];
+        Map::new(offset, self.program.kernels().lanes(), shape, halo)
+    }
+
+    /// Gives maps with a halo their places, one for all of the same geometry: their halos are written by nobody and
+    /// so stay zero from run to run.
+    fn reserve_haloed(&mut self, stages: &[Stage]) {
+        let mut channels: BTreeMap<Haloed, usize> = BTreeMap::new();
+        let mut reserve = |size, (halo, role), wanted: usize| {
+            let held = channels.entry(Haloed { size, halo, role }).or_default();
+            *held = wanted.max(*held);
+        };
+        let mut size = self.request.size;
+        for (stage, next) in stages.iter().zip(stages.iter().skip(1).map(Some).chain([None])) {
+            size = stage.output_size(self.variables.network.variant, size);
+            if let Body::Mixed(mixed) = &stage.body {
+                for (role, [reduce, conv]) in [&mixed.branch_1, &mixed.branch_2].into_iter().enumerate() {
+                    reserve(size, (conv.shape[0] / 2, role), reduce.shape[3]);
+                }
+            }
+            if let Some(Body::Conv(conv)) = next.map(|next| &next.body)
+                && conv.shape[0] > 1
+            {
+                reserve(size, (conv.shape[0] / 2, 0), stage.channels);
+            }
+        }
+        let lanes = self.program.kernels().lanes();
+        for (geometry, channels) in channels {
+            let [h, w] = geometry.size;
+            let offset = self.arena.take(Map::new(0, lanes, [channels, h, w], geometry.halo).len());
+            self.haloed.insert(geometry, offset);
+        }
+    }
+
+    fn release(&mut self, map: Option<Map>) {
+        if let Some(map) = map.filter(|map| map.halo() == 0) {
+            self.arena.give_back(map);
+        }
+    }
+}
+
+/// Height, width and channels, as outputs are shaped.
+fn hwc(map: Map) -> Vec<usize> {
+    let [c, h, w] = map.shape();
+    vec![h, w, c]
+}
+
+/// Shares out the arena: first fit, so that maps that live one after the other take the same place and stay in the
+/// cache.
+#[derive(Default)]
+struct Arena {
+    end: usize,
+    free: Vec<Range<usize>>,
+}
+
+impl Arena {
+    /// A cache line, so that no two maps share one.
+    const ALIGN: usize = 16;
+
+    fn take(&mut self, len: usize) -> usize {
+        let len = len.next_multiple_of(Arena::ALIGN);
+        if let Some(index) = self.free.iter().position(|free| free.len() >= len) {
+            let free = &mut self.free[index];
+            let offset = free.start;
+            free.start += len;
+            if free.start == free.end {
+                self.free.remove(index);
+            }
+            return offset;
+        }
+        let offset = self.end;
+        self.end += len;
+        offset
+    }
+
+    fn give_back(&mut self, map: Map) {
+        let range = map.offset()..map.offset() + map.len().next_multiple_of(Arena::ALIGN);
+        let index = self.free.partition_point(|free| free.start < range.start);
+        self.free.insert(index, range);
+        self.free.dedup_by(|next, held| {
+            let joined = held.end == next.start;
+            if joined {
+                held.end = next.end;
+            }
+            joined
+        });
+    }
+}

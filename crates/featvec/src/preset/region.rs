@@ -1,0 +1,47 @@
+//! A rectangle of a picture, read row by row.
+
+use crate::image::Rgb8;
+
+/// A rectangle of at least one pixel within a picture.
+#[derive(Clone, Copy)]
+pub(super) struct Region<'a> {
+    image: &'a Rgb8,
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+}
+
+impl<'a> Region<'a> {
+    /// The whole picture.
+    pub(super) fn of(image: &'a Rgb8) -> Region<'a> {
+        Region { image, left: 0, top: 0, width: image.width(), height: image.height() }
+    }
+
+    /// The middle of the region, `fraction` of each side, rounded as TensorFlow's `central_crop` does.
+    pub(super) fn central(&self, fraction: f64) -> Region<'a> {
+        let margin = |side: usize| ((side as f64 - side as f64 * fraction) / 2.0) as usize;
+        let (left, top) = (margin(self.width), margin(self.height));
+        Region {
+            image: self.image,
+            left: self.left + left,
+            top: self.top + top,
+            width: self.width - 2 * left,
+            height: self.height - 2 * top,
+        }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The RGB bytes of row `y`.
+    pub(super) fn row(&self, y: usize) -> &'a [u8] {
+        let start = ((self.top + y) * self.image.width() + self.left) * 3;
+        &self.image.data()[start..start + self.width * 3]
+    }
+}
