@@ -70,8 +70,9 @@ struct Wait {
 }
 
 impl Wait {
-    /// About 20 microseconds of spinning, then yields.
-    const SPINS: u32 = 1 << 10;
+    /// Some 100 microseconds of spinning, longer than members usually wait for each other between phases: whoever
+    /// yields to another process is away for milliseconds.
+    const SPINS: u32 = 1 << 13;
     /// After about a millisecond of yielding an idle worker should sleep.
     const PATIENCE: u32 = Wait::SPINS + (1 << 10);
 

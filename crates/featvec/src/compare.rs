@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::{Error, ErrorKind, Result, Tensor};
 
-use encoding::Encoding;
+pub use encoding::Encoding;
 
 /// How two arrays differ.
 #[derive(Clone, Debug)]
@@ -62,10 +62,8 @@ pub enum Cause {
     Images([String; 2]),
     /// Rows are similar as those of one picture prepared in two ways are.
     Preparation,
-    /// Rows are related, but only as far as wrong channels or a wrong range leave them.
-    Input,
-    /// Rows have no more to do with each other than with their neighbours.
-    Unrelated,
+    /// Rows have hardly more to do with each other than with their neighbours.
+    Unknown,
 }
 
 /// Relative errors up to this are what another order of summation gives in 32 bits.
@@ -85,7 +83,9 @@ impl fmt::Display for Cause {
                 let which = if *first { "A" } else { "B" };
                 write!(f, "{which} is L2-normalised and the other is not: same directions, other lengths")
             }
-            Cause::RowsScaled => write!(f, "each row has a factor of its own: same directions, other lengths"),
+            Cause::RowsScaled => {
+                write!(f, "each row has a factor of its own: same directions, other lengths")
+            }
             Cause::Shifted(shift) => {
                 let (rows, other) = if *shift > 0 { ("A", "B") } else { ("B", "A") };
                 let by = shift.unsigned_abs();
@@ -103,12 +103,11 @@ impl fmt::Display for Cause {
             Cause::Preparation => {
                 write!(f, "the same pictures prepared in two ways: preset, resize, crop or JPEG decoder")
             }
-            Cause::Input => write!(
+            Cause::Unknown => write!(
                 f,
-                "related, but far apart: the pictures went in with wrong channels (BGR) or in a wrong range (0..255 or \
-                 -1..1), or the presets crop differently"
+                "none that the numbers alone show: pictures with wrong channels (BGR) or in a wrong range (0..255, -1..1), \
+                 another module, another output, or other pictures"
             ),
-            Cause::Unrelated => write!(f, "unrelated: another module, another output or other pictures"),
         }
     }
 }
@@ -174,12 +173,17 @@ fn shape_error(a: &Tensor, b: &Tensor) -> Error {
     let ((rows_a, row_a), (rows_b, row_b)) = (significant(a), significant(b));
     let error = Error::new(ErrorKind::Mismatch, "", format!("A is {:?}, B is {:?}", a.shape(), b.shape()));
     if row_a == row_b {
-        let (fewer, n) = if rows_a < rows_b { ("A", rows_b - rows_a) } else { ("B", rows_a - rows_b) };
-        return error.with_hint(format!("{fewer} has {n} rows less: pictures that failed have no row, see x.failed.txt"));
+        let fewer = if rows_a < rows_b { "A" } else { "B" };
+        return error
+            .with_hint(format!("{fewer} lacks rows: pictures that failed have none, see x.failed.txt"));
     }
     match (row_a.as_slice(), row_b.as_slice()) {
-        ([_], [1000 | 1001]) | ([1000 | 1001], [_]) => error.with_hint("one looks like logits: the outputs differ"),
-        ([_, _, _], [_]) | ([_], [_, _, _]) => error.with_hint("one has maps and the other vectors: the endpoints differ"),
+        ([_], [1000 | 1001]) | ([1000 | 1001], [_]) => {
+            error.with_hint("one looks like logits: the outputs differ")
+        }
+        ([_, _, _], [_]) | ([_], [_, _, _]) => {
+            error.with_hint("one has maps and the other vectors: the endpoints differ")
+        }
         ([_, _, 3], [_, _, 3]) => error.with_hint("the images differ in size"),
         _ => error.with_hint("the outputs or the modules differ"),
     }
@@ -234,11 +238,4 @@ fn explain(a: &Tensor, b: &Tensor, comparison: &Comparison) -> Cause {
         return Cause::Images(forms);
     }
     rows::explain(a, b, &comparison.cosines)
-}
-
-impl Encoding {
-    /// What people call it with the given order of channels.
-    fn describe(&self, reversed: bool) -> String {
-        format!("{} {}", if reversed { "BGR" } else { "RGB" }, self.name)
-    }
 }

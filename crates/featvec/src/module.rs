@@ -286,6 +286,9 @@ impl Module {
             );
             return Err(self.argument(message));
         }
+        let Some(images) = inputs.get(IMAGES) else {
+            return Err(self.argument(format!("signature {signature:?} does not take {IMAGES:?}")));
+        };
         for (name, info) in declared {
             let shape = inputs[name].shape();
             if name != IMAGES && !is_compatible(&info.shape, shape) {
@@ -293,7 +296,7 @@ impl Module {
                     .argument(format!("input {name:?} has the shape {shape:?}, not {}", show(&info.shape))));
             }
         }
-        self.run_signature(signature, &inputs[IMAGES])
+        self.run_signature(signature, images)
     }
 
     /// The outputs `names` of `signature` for `images`, `[n, h, w, 3]` in [0, 1].

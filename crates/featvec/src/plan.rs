@@ -52,23 +52,30 @@ pub struct Plan {
 /// Pictures beyond this number of pixels are refused: the widest maps of one take 160 bytes a pixel.
 const MAX_PIXELS: usize = 1 << 24;
 
+/// Refuses pictures of a size `[h, w]` that the network cannot run at.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] below 32 pixels either way, [`ErrorKind::Limit`] beyond 16 megapixels.
+pub fn check_size([h, w]: [usize; 2]) -> Result<()> {
+    if h < MIN_SIZE || w < MIN_SIZE {
+        let message = format!("{h}x{w} pixels are too few for the network: at least {MIN_SIZE}x{MIN_SIZE}");
+        return Err(Error::new(ErrorKind::Argument, "", message));
+    }
+    if h.checked_mul(w).is_none_or(|pixels| pixels > MAX_PIXELS) {
+        let message = format!("{h}x{w} pixels are more than the {MAX_PIXELS} that one picture may have");
+        return Err(Error::new(ErrorKind::Limit, "", message));
+    }
+    Ok(())
+}
+
 impl Plan {
     /// Plans the forward pass that `request` asks for.
     ///
     /// # Errors
-    /// A size below 32 pixels or beyond 16 megapixels; logits of a network that has no classifying layer; batch
+    /// A size that [`check_size`] refuses; logits of a network that has no classifying layer; batch
     /// statistics of a network without batch normalisation.
     pub fn new(variables: &Variables, request: &Request, kernels: &'static Kernels) -> Result<Plan> {
-        let [h, w] = request.size;
-        if h < MIN_SIZE || w < MIN_SIZE {
-            let message =
-                format!("{h}x{w} pixels are too few for the network: at least {MIN_SIZE}x{MIN_SIZE}");
-            return Err(Error::new(ErrorKind::Argument, "", message));
-        }
-        if h.checked_mul(w).is_none_or(|pixels| pixels > MAX_PIXELS) {
-            let message = format!("{h}x{w} pixels are more than the {MAX_PIXELS} that one picture may have");
-            return Err(Error::new(ErrorKind::Limit, "", message));
-        }
+        check_size(request.size)?;
         let has_batch_norm = variables.convs.iter().all(|conv| matches!(conv.shift, Shift::BatchNorm { .. }));
         if request.mode == Mode::BatchStatistics && !has_batch_norm {
             let message = "the network has no batch normalisation, so no statistics of a batch either";

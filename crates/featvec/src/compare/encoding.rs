@@ -2,26 +2,50 @@
 
 use crate::Tensor;
 
-/// A map from red, green and blue in [0, 1] to what some network wants.
-pub(super) struct Encoding {
-    pub(super) name: &'static str,
+/// A range of values that some network wants, as a map of red, green and blue in [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoding {
+    name: &'static str,
     scale: [f64; 3],
     offset: [f64; 3],
 }
 
-/// The usual forms, the module's own first.
-const ENCODINGS: [Encoding; 6] = [
-    Encoding { name: "in 0..1", scale: [1.0; 3], offset: [0.0; 3] },
-    Encoding { name: "in 0..255", scale: [255.0; 3], offset: [0.0; 3] },
-    Encoding { name: "in -1..1", scale: [2.0; 3], offset: [-1.0; 3] },
-    Encoding { name: "minus Caffe's mean colour", scale: [255.0; 3], offset: [-123.0, -117.0, -104.0] },
-    Encoding { name: "minus Keras' mean colour", scale: [255.0; 3], offset: [-123.68, -116.779, -103.939] },
-    Encoding {
-        name: "normalised as in PyTorch",
-        scale: [1.0 / 0.229, 1.0 / 0.224, 1.0 / 0.225],
-        offset: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
-    },
-];
+impl Encoding {
+    /// The usual ones, the module's own first.
+    pub const ALL: [Encoding; 6] = [
+        Encoding { name: "in 0..1", scale: [1.0; 3], offset: [0.0; 3] },
+        Encoding { name: "in 0..255", scale: [255.0; 3], offset: [0.0; 3] },
+        Encoding { name: "in -1..1", scale: [2.0; 3], offset: [-1.0; 3] },
+        Encoding { name: "minus Caffe's mean colour", scale: [255.0; 3], offset: [-123.0, -117.0, -104.0] },
+        Encoding {
+            name: "minus Keras' mean colour",
+            scale: [255.0; 3],
+            offset: [-123.68, -116.779, -103.939],
+        },
+        Encoding {
+            name: "normalised as in PyTorch",
+            scale: [1.0 / 0.229, 1.0 / 0.224, 1.0 / 0.225],
+            offset: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
+        },
+    ];
+
+    /// Red, green and blue in [0, 1] in this encoding.
+    pub fn encode(&self, rgb: [f32; 3]) -> [f32; 3] {
+        std::array::from_fn(|c| (f64::from(rgb[c]) * self.scale[c] + self.offset[c]) as f32)
+    }
+
+    /// What people call it with the channels in this order or `reversed`.
+    pub fn describe(&self, reversed: bool) -> String {
+        format!("{} {}", if reversed { "BGR" } else { "RGB" }, self.name)
+    }
+
+    /// From values in this encoding to values in `other`.
+    fn to(&self, other: &Encoding) -> Map {
+        let scale: [f64; 3] = std::array::from_fn(|c| other.scale[c] / self.scale[c]);
+        let offset = std::array::from_fn(|c| other.offset[c] - self.offset[c] * scale[c]);
+        Map { scale, offset }
+    }
+}
 
 /// One form explains another if no more than this is left of the difference: rounding to 8 bits leaves less.
 const EXPLAINED: f64 = 0.02;
@@ -32,24 +56,15 @@ struct Map {
     offset: [f64; 3],
 }
 
-impl Encoding {
-    /// From values in this encoding to values in `other`.
-    fn to(&self, other: &Encoding) -> Map {
-        let scale: [f64; 3] = std::array::from_fn(|c| other.scale[c] / self.scale[c]);
-        let offset = std::array::from_fn(|c| other.offset[c] - self.offset[c] * scale[c]);
-        Map { scale, offset }
-    }
-}
-
-/// The two forms in which `a` and `b`, both `[n, h, w, 3]`, are the same images, if there are such: those that leave
-/// the smallest difference, the simpler ones where several do.
+/// The two different forms in which `a` and `b`, both `[n, h, w, 3]`, are the same images, if there are such: those that
+/// leave the smallest difference, the simpler ones where several do.
 ///
 /// Which of the two arrays is BGR cannot be told unless a mean colour does; then it is said to be `a`.
 pub(super) fn explain(a: &Tensor, b: &Tensor) -> Option<[String; 2]> {
     let mut best: Option<(f64, [String; 2])> = None;
     for (reversed_a, reversed_b) in [(false, false), (true, false), (false, true), (true, true)] {
-        for from in &ENCODINGS {
-            for to in &ENCODINGS {
+        for from in &Encoding::ALL {
+            for to in &Encoding::ALL {
                 let error = error(a, b, &from.to(to), [reversed_a, reversed_b]);
                 // What is no better must not replace the simpler form that came first.
                 let limit = best.as_ref().map_or(EXPLAINED, |(error, _)| error * 0.9);
@@ -59,7 +74,7 @@ pub(super) fn explain(a: &Tensor, b: &Tensor) -> Option<[String; 2]> {
             }
         }
     }
-    best.map(|(_, forms)| forms)
+    best.map(|(_, forms)| forms).filter(|[a, b]| a != b)
 }
 
 /// What `map` leaves of the difference between `a` and `b`, relative to how much `b` varies.

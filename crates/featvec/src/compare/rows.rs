@@ -53,13 +53,7 @@ fn likeness(b: &Tensor, cosines: &[f64]) -> Cause {
     let neighbours: Vec<f64> = rows.windows(2).map(|pair| 1.0 - cosine(pair[0], pair[1])).collect();
     let same = median(cosines.iter().map(|cosine| 1.0 - cosine).collect());
     let other = if neighbours.is_empty() { 0.4 } else { median(neighbours) };
-    if same < 0.5 * other {
-        Cause::Preparation
-    } else if same < 0.9 * other {
-        Cause::Input
-    } else {
-        Cause::Unrelated
-    }
+    if same < 0.5 * other { Cause::Preparation } else { Cause::Unknown }
 }
 
 /// The middle one of `values`; 0 if there are none.
@@ -74,19 +68,28 @@ fn order(a: &Tensor, b: &Tensor) -> Option<Cause> {
     let step = rows.saturating_mul(rows).div_ceil(MOST_PAIRS).clamp(1, rows.max(1));
     let targets: Vec<_> = b.iter_rows().map(|row| (row, norm(row))).collect();
     let examined = a.iter_rows().enumerate().step_by(step);
-    let found: Vec<(usize, Option<usize>)> = examined.map(|(i, row)| (i, place_of(row, i, &targets))).collect();
-    let moved = found.iter().filter(|(i, j)| j.is_some_and(|j| j != *i)).count();
-    let missing = found.iter().filter(|(_, j)| j.is_none()).count();
-    if moved == 0 {
-        return None;
-    }
-    let mut shifts = found.iter().filter_map(|(i, j)| Some(j.as_ref()?.wrapping_sub(*i) as isize));
-    let shift = shifts.next()?;
-    // The rows at one end have then no counterpart.
-    if moved + missing == found.len() && missing <= shift.unsigned_abs() && shifts.all(|other| other == shift) {
+    let found: Vec<(usize, Option<usize>)> =
+        examined.map(|(i, row)| (i, place_of(row, i, &targets))).collect();
+    if let Some(shift) = common_shift(&found, rows) {
         return Some(Cause::Shifted(shift));
     }
-    (missing == 0).then_some(Cause::Reordered { moved, examined: found.len() })
+    let mut places: Vec<usize> = found.iter().filter_map(|(_, place)| *place).collect();
+    places.sort_unstable();
+    places.dedup();
+    let moved = found.iter().filter(|(row, place)| *place != Some(*row)).count();
+    (moved > 0 && places.len() == found.len()).then_some(Cause::Reordered { moved, examined: found.len() })
+}
+
+/// How far all rows are moved that could be moved so far. Those at one end have no place to go.
+fn common_shift(found: &[(usize, Option<usize>)], rows: usize) -> Option<isize> {
+    let (row, place) = found.get(found.len() / 2)?;
+    let shift = (*place)?.checked_signed_diff(*row)?;
+    let mut places = found.iter().filter_map(|(row, place)| {
+        let expected = row.checked_add_signed(shift).filter(|expected| *expected < rows)?;
+        Some(*place == Some(expected))
+    });
+    (shift != 0 && places.by_ref().take(2).filter(|fits| *fits).count() == 2 && places.all(|fits| fits))
+        .then_some(shift)
 }
 
 /// The row of `targets` that is `row`; its own index `here`, if that is one.
@@ -95,7 +98,8 @@ fn place_of(row: &[f32], here: usize, targets: &[(&[f32], f64)]) -> Option<usize
     let is_same = |j: usize| {
         let (target, target_length) = targets[j];
         // Lengths are cheap to compare and tell most rows apart.
-        (length - target_length).abs() <= PRECISION * target_length && relative_error(row, target, 1.0) < PRECISION
+        (length - target_length).abs() <= PRECISION * target_length
+            && relative_error(row, target, 1.0) < PRECISION
     };
     std::iter::once(here).chain(0..targets.len()).find(|j| is_same(*j))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::Cursor;
 
 use featvec_formats::{Error, ErrorKind, Result};
-use png::{ColorType, Decoder, DecodingError, Limits, Transformations};
+use png::{ColorType, Decoder, DecodingError, Info, Limits, Transformations};
 
 use super::exif;
 use super::format::Format;
@@ -23,6 +23,7 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<(Rgb8, Orient
     limits.check(Format::Png, size, CHANNELS)?;
 
     let mut reader = decoder.read_info().map_err(error)?;
+    check_palette(reader.info())?;
     let channels = reader.output_color_type().0.samples();
     let pixels = limits.check(Format::Png, size, channels + CHANNELS)?;
     let mut samples = vec![0; pixels * channels];
@@ -41,6 +42,17 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<(Rgb8, Orient
     let orientation = reader.info().exif_metadata.as_ref().map(|block: &Cow<[u8]>| exif::orientation(block));
     let (width, height) = (frame.width as usize, frame.height as usize);
     Ok((Rgb8::from_counted(width, height, data), orientation.unwrap_or_default()))
+}
+
+/// The crate takes a palette's colours for whole, and panics where the only one is not.
+fn check_palette(info: &Info<'_>) -> Result<()> {
+    match &info.palette {
+        Some(palette) if palette.is_empty() || palette.len() % CHANNELS != 0 => {
+            let message = format!("a palette of {} bytes, not of three for each colour", palette.len());
+            Err(Error::corrupt(Format::Png.name(), message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn error(error: DecodingError) -> Error {

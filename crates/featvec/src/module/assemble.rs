@@ -121,6 +121,9 @@ pub(super) fn from_caffemodel(model: &Caffemodel, place: &str) -> Result<Variabl
     let sample = Network { classes: Some(1), ..without_logits };
     let classifier = sample.logits().and_then(|conv| model.layer(&conv.name));
     let classes = classifier.and_then(|layer| layer.blobs.get(1)).map(|bias| bias.shape().iter().product());
+    if classes == Some(0) {
+        return Err(Error::new(ErrorKind::Mismatch, place, "a classifier without classes"));
+    }
     let network = Network { classes, ..without_logits };
     let mut convs = Vec::new();
     for (index, conv) in network.convs().iter().enumerate() {

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use featvec_formats::{Attr, DataType, Graph, MetaGraph, Node, TensorName};
 use featvec_kernels::Affine;
 
+use crate::module::DEFAULT;
 use crate::network::{Body, Conv, DEFAULT_SIZE, Mixed, Network, Pool, Variant};
 use crate::plan::Mode;
 use crate::{Error, ErrorKind, Limits, Result};
@@ -107,17 +108,15 @@ const MAX_CHAIN: usize = 64;
 
 impl<'a> Matcher<'a> {
     fn run(mut self, meta: &MetaGraph) -> Result<Recognized> {
-        let outputs: Vec<TensorName> = meta
-            .signatures
-            .values()
-            .flat_map(|signature| signature.outputs.values())
-            .filter_map(|info| TensorName::parse(&info.name))
+        let outputs = || meta.signatures.values().flat_map(|signature| &signature.outputs);
+        // Feature vectors and logits, the outputs called `default`, come after the mean; other outputs need not.
+        let pools: BTreeSet<TensorName> = outputs()
+            .filter(|(name, _)| *name == DEFAULT)
+            .filter_map(|(_, info)| self.find_pool(TensorName::parse(&info.name)?))
             .collect();
-        let pools: BTreeSet<TensorName> =
-            outputs.iter().filter_map(|output| self.find_pool(output)).collect();
         let mut pools = pools.into_iter();
         let pool = pools.next().ok_or_else(|| {
-            mismatch_of_graph("no output that is a mean over all pixels of a map".to_string())
+            mismatch_of_graph("no output that comes from a mean over all pixels of a map".to_string())
         })?;
         if let Some(other) = pools.next() {
             let message = format!("the outputs come from two networks, one ending in {pool}, one in {other}");
@@ -127,8 +126,8 @@ impl<'a> Matcher<'a> {
         let map = self.input(self.node(&pool)?, 0)?;
         self.network(map)?;
         self.found.roles.insert(pool, role);
-        for output in &outputs {
-            self.head(output, 0)?;
+        for output in outputs().filter_map(|(_, info)| TensorName::parse(&info.name)) {
+            self.head(&output, 0)?;
         }
         self.found.mode = match Vec::from_iter(&self.modes)[..] {
             [true] => Mode::BatchStatistics,
@@ -142,8 +141,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Follows an output back to the mean over all pixels, through whatever heads may stand on it.
-    fn find_pool(&self, output: &TensorName) -> Option<TensorName> {
-        let mut tensor = output.clone();
+    fn find_pool(&self, mut tensor: TensorName) -> Option<TensorName> {
         for _ in 0..MAX_CHAIN {
             let node = self.graph.node(&tensor.node)?;
             match node.op.as_str() {
