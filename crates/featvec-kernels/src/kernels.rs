@@ -41,7 +41,11 @@ impl Kernels {
 
     /// All kernels that this processor can run, the fastest first.
     pub fn present() -> impl Iterator<Item = &'static Kernels> {
-        ALL.iter().copied().filter(|kernels| (kernels.detect)())
+        ALL.iter().copied().filter(|kernels| kernels.is_present())
+    }
+
+    pub(crate) fn is_present(&self) -> bool {
+        (self.detect)()
     }
 
     /// The instruction set: `avx512`, `avx2`, `neon` or `portable`.

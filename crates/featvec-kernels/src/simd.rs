@@ -27,3 +27,82 @@ pub(crate) trait Simd: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     fn sqrt(self, a: Self::V) -> Self::V;
 }
+
+/// Implements [`Simd`] by one intrinsic an operation.
+macro_rules! simd_by_intrinsics {
+    (
+        $token:ident, $vector:ty, $lanes:literal,
+        splat: $splat:ident, load: $load:ident, store: $store:ident,
+        mul_add: |$a:ident, $b:ident, $c:ident| $mul_add:expr,
+        add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident, max: $max:ident, sqrt: $sqrt:ident,
+    ) => {
+        /// Proof that the processor has the instruction set.
+        #[derive(Clone, Copy)]
+        pub(crate) struct $token {
+            _proof: (),
+        }
+
+        // SAFETY, for every block: `self` proves the instruction set; for `load` and `store`, the caller vouches
+        // for the pointer. Intrinsics of a target's own baseline need no `unsafe`.
+        #[allow(unused_unsafe)]
+        impl Simd for $token {
+            const LANES: usize = $lanes;
+            type V = $vector;
+
+            #[inline(always)]
+            fn splat(self, x: f32) -> $vector {
+                // SAFETY: see above.
+                unsafe { $splat(x) }
+            }
+            #[inline(always)]
+            unsafe fn load(self, from: *const f32) -> $vector {
+                // SAFETY: see above.
+                unsafe { $load(from) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32, v: $vector) {
+                // SAFETY: see above.
+                unsafe { $store(to, v) }
+            }
+            #[inline(always)]
+            fn mul_add(self, $a: $vector, $b: $vector, $c: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $mul_add }
+            }
+            #[inline(always)]
+            fn add(self, a: $vector, b: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $add(a, b) }
+            }
+            #[inline(always)]
+            fn sub(self, a: $vector, b: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $sub(a, b) }
+            }
+            #[inline(always)]
+            fn mul(self, a: $vector, b: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $mul(a, b) }
+            }
+            #[inline(always)]
+            fn div(self, a: $vector, b: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $div(a, b) }
+            }
+            #[inline(always)]
+            fn max(self, a: $vector, b: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $max(a, b) }
+            }
+            #[inline(always)]
+            fn sqrt(self, a: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $sqrt(a) }
+            }
+        }
+    };
+}
+
+// Unused where a target has portable kernels only.
+#[allow(unused_imports)]
+pub(crate) use simd_by_intrinsics;

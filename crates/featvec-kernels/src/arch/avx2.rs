@@ -2,67 +2,14 @@
 
 use core::arch::x86_64::*;
 
-use crate::simd::Simd;
+use crate::simd::{Simd, simd_by_intrinsics};
 
-#[derive(Clone, Copy)]
-pub(crate) struct Avx2 {
-    _proof: (),
-}
-
-impl Simd for Avx2 {
-    const LANES: usize = 8;
-    type V = __m256;
-
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA; the caller vouches for the pointer.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32, v: __m256) {
-        // SAFETY: `self` proves AVX2 and FMA; the caller vouches for the pointer.
-        unsafe { _mm256_storeu_ps(to, v) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA.
-        unsafe { _mm256_sqrt_ps(a) }
-    }
+simd_by_intrinsics! {
+    Avx2, __m256, 8,
+    splat: _mm256_set1_ps, load: _mm256_loadu_ps, store: _mm256_storeu_ps,
+    mul_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
+    add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps, max: _mm256_max_ps,
+    sqrt: _mm256_sqrt_ps,
 }
 
 // 6 x 2 accumulators, 2 filter vectors and 1 broadcast of the 16 registers; taller or wider tiles spill.
