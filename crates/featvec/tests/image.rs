@@ -151,6 +151,22 @@ fn repair_checksums(png: &mut [u8]) {
 }
 
 #[test]
+fn a_png_palette_of_less_than_whole_colours_is_refused() {
+    let bytes = fixture("indexed8.png");
+    let palette = bytes.windows(4).position(|name| name == b"PLTE").unwrap() - 4;
+    let whole = u32::from_be_bytes(bytes[palette..palette + 4].try_into().unwrap()) as usize;
+    for length in [4, 5, whole - 1] {
+        let mut damaged = bytes.clone();
+        damaged[palette..palette + 4].copy_from_slice(&(length as u32).to_be_bytes());
+        damaged.drain(palette + 8 + length..palette + 8 + whole);
+        repair_checksums(&mut damaged);
+        let error = image::decode(&damaged, &DecodeOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.message().contains(&format!("a palette of {length} bytes")), "{error}");
+    }
+}
+
+#[test]
 fn strangers_are_named() {
     let refused = |bytes: &[u8]| {
         let error = image::decode(bytes, &DecodeOptions::default()).unwrap_err();

@@ -3,8 +3,8 @@
 use super::{Cause, PRECISION};
 use crate::Tensor;
 
-/// Rows at such an angle are parallel, up to numbers of 16 bits.
-const PARALLEL: f64 = 1.0 - 1e-6;
+/// Rows with such a cosine are parallel, up to numbers of 16 bits.
+const PARALLEL: f64 = 1.0 - PRECISION * PRECISION / 2.0;
 /// How many pairs of rows are looked at in the search for another order: a second or two of work.
 const MOST_PAIRS: usize = 2_000_000;
 
@@ -83,7 +83,7 @@ fn order(a: &Tensor, b: &Tensor) -> Option<Cause> {
 /// How far all rows are moved that could be moved so far. Those at one end have no place to go.
 fn common_shift(found: &[(usize, Option<usize>)], rows: usize) -> Option<isize> {
     let (row, place) = found.get(found.len() / 2)?;
-    let shift = (*place)?.checked_signed_diff(*row)?;
+    let shift = (*place)? as isize - *row as isize;
     let mut places = found.iter().filter_map(|(row, place)| {
         let expected = row.checked_add_signed(shift).filter(|expected| *expected < rows)?;
         Some(*place == Some(expected))

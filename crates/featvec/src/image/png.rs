@@ -44,10 +44,11 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<(Rgb8, Orient
     Ok((Rgb8::from_counted(width, height, data), orientation.unwrap_or_default()))
 }
 
-/// The crate takes a palette's colours for whole, and panics where the only one is not.
+/// The crate takes a palette's colours for whole, and panics where the last one is not. Where no pixel uses the
+/// palette, libpng takes no notice of it either.
 fn check_palette(info: &Info<'_>) -> Result<()> {
     match &info.palette {
-        Some(palette) if palette.is_empty() || palette.len() % CHANNELS != 0 => {
+        Some(palette) if info.color_type == ColorType::Indexed && palette.len() % CHANNELS != 0 => {
             let message = format!("a palette of {} bytes, not of three for each colour", palette.len());
             Err(Error::corrupt(Format::Png.name(), message))
         }
