@@ -1,4 +1,25 @@
 //! Pictures in files: finding them, and preparing many at once for the network.
+//!
+//! ```no_run
+//! use featvec::pictures::{Found, Preparation, find};
+//! use featvec::{Module, Preset};
+//!
+//! let module = Module::load("feature_vector.tar.gz")?;
+//! let preparation = Preparation::new(Preset::default(), module.expected_image_size()?);
+//! let paths: Vec<_> = find(["photos".into()])
+//!     .into_iter()
+//!     .filter_map(|found| match found {
+//!         Found::Picture(path) => Some(path),
+//!         _ => None,
+//!     })
+//!     .collect();
+//! for paths in paths.chunks(32) {
+//!     let batch = preparation.prepare_batch(paths, std::thread::available_parallelism()?)?;
+//!     let features = module.run(&batch.images)?;
+//!     println!("{:?} for {:?}", features.shape(), batch.outcomes);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod array;
 mod find;
@@ -68,16 +89,18 @@ impl Preparation {
     /// picture a thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a batch too large to count its values. What is wrong with a file stands in
+    /// [`ErrorKind::Limit`] for a batch that there is no memory for. What is wrong with a file stands in
     /// [`Batch::outcomes`].
     pub fn prepare_batch(&self, paths: &[PathBuf], threads: NonZeroUsize) -> Result<Batch> {
         let [height, width] = self.size;
         let row_len = height.checked_mul(width).and_then(|area| area.checked_mul(3)).unwrap_or(usize::MAX);
-        let Some(len) = row_len.checked_mul(paths.len()) else {
-            let message = format!("{} pictures of {height}x{width} are too many at once", paths.len());
-            return Err(Error::new(ErrorKind::Argument, "", message));
-        };
-        let mut data = vec![0.0; len];
+        let mut data = Vec::new();
+        let len = row_len.saturating_mul(paths.len());
+        data.try_reserve_exact(len).map_err(|error| {
+            let message = format!("no memory for {} pictures of {height}x{width} at once", paths.len());
+            Error::new(ErrorKind::Limit, "", message).with_hint("--batch takes fewer").with_source(error)
+        })?;
+        data.resize(len, 0.0);
         let mut outcomes: Vec<Option<Result<Orientation>>> = paths.iter().map(|_| None).collect();
         // Pictures differ in size by orders of magnitude, so each thread takes the next one when it is free.
         let rows = data.chunks_exact_mut(row_len.max(1));

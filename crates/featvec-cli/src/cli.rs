@@ -1,0 +1,61 @@
+//! The command line, described once: parser, help, completions and man pages come from here.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{cache, classify, compare, completions, embed, fetch, inspect, man, presets};
+use crate::stop::{Outcome, Stop};
+use crate::talk::Talk;
+
+/// Images to feature vectors with Inception V1, exactly as the TF-Hub module computes them.
+#[derive(Parser)]
+#[command(
+    name = "featvec",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  featvec embed --module feature_vector.tar.gz -o vectors.npy photos/
+  featvec classify --module bvlc_googlenet.caffemodel dog.jpg
+  featvec inspect feature_vector.tar.gz
+
+Exit codes: 0 all done, 1 some inputs failed, 2 could not start."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Tell failures only: no warnings, no progress, no summary
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Embed(embed::Embed),
+    Classify(classify::Classify),
+    Inspect(inspect::Inspect),
+    Compare(compare::Compare),
+    Fetch(fetch::Fetch),
+    Cache(cache::CacheCommand),
+    Presets(presets::Presets),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub fn run(self) -> Result<Outcome, Stop> {
+        let talk = Talk::new(self.quiet);
+        match self.command {
+            Command::Embed(embed) => embed.run(&talk),
+            Command::Classify(classify) => classify.run(&talk),
+            Command::Inspect(inspect) => inspect.run(&talk),
+            Command::Compare(compare) => compare.run(&talk),
+            Command::Fetch(fetch) => fetch.run(&talk),
+            Command::Cache(cache) => cache.run(&talk),
+            Command::Presets(presets) => presets.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
+        }
+    }
+}

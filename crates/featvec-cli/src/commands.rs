@@ -1,0 +1,11 @@
+//! The subcommands, one file each.
+
+pub mod cache;
+pub mod classify;
+pub mod compare;
+pub mod completions;
+pub mod embed;
+pub mod fetch;
+pub mod inspect;
+pub mod man;
+pub mod presets;

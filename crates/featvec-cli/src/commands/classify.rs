@@ -1,0 +1,165 @@
+//! `featvec classify`: what is in the pictures.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use featvec::classify::{Prediction, softmax, top_k};
+use featvec::module::{DEFAULT, IMAGE_CLASSIFICATION};
+use featvec::{Error, ErrorKind, Labels, Module, Tensor};
+use serde_json::json;
+
+use crate::line;
+use crate::options::{ModuleArgs, PictureArgs, TextOrJson};
+use crate::pipeline::Pipeline;
+use crate::stop::{Outcome, Stop};
+use crate::talk::Talk;
+
+/// Say what is in pictures: the likeliest classes with their probabilities
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  featvec classify --module bvlc_googlenet.caffemodel dog.jpg
+  featvec classify --module classification.tar.gz --top 1 --format json photos/
+  featvec classify --module mine.ckpt --labels mine.txt cat.jpg
+
+The module must have a classifying layer. Modules of 1001 classes (TF-Slim, with a background
+class at 0) and of 1000 get the names of ImageNet's classes; for others give --labels, one name
+a line in the order of the classes.")]
+pub struct Classify {
+    #[command(flatten)]
+    pictures: PictureArgs,
+
+    #[command(flatten)]
+    module: ModuleArgs,
+
+    /// How many classes to tell
+    #[arg(long, value_name = "K", default_value = "5", help_heading = "Output")]
+    top: NonZeroUsize,
+
+    /// As text, or a JSON object a line
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    format: TextOrJson,
+
+    /// A file with the names of the classes, one a line
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    labels: Option<PathBuf>,
+}
+
+impl Classify {
+    pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
+        let found = self.pictures.find()?;
+        let module = self.module.load(self.pictures.size.is_some(), talk)?;
+        let classes = classes(&module)?;
+        let labels = self.labels(classes, &module)?;
+        let preparation = self.pictures.preparation(&module)?;
+        let pipeline = Pipeline {
+            module: &module,
+            signature: classifying_signature(&module),
+            output: DEFAULT,
+            batch: self.pictures.batch(preparation.size),
+            preparation,
+            limits: self.module.load.fetch.limits(),
+            talk,
+        };
+        if pipeline.row_shape()? != [classes] {
+            let message = format!("signature {:?} does not give {classes} logits", pipeline.signature);
+            return Err(mismatch(&module, message).into());
+        }
+        let mut stdout = io::stdout().lock();
+        let tally = pipeline.run(found, &mut |names, logits| {
+            self.print(&mut stdout, (names, logits), labels.as_ref()).map_err(Stop::from_stdout)
+        })?;
+        Ok(Outcome::of(tally.failures.len()))
+    }
+
+    /// The names of the module's classes, as far as they are known.
+    fn labels(&self, classes: usize, module: &Module) -> Result<Option<Labels>, Error> {
+        let Some(file) = &self.labels else {
+            return Ok(Labels::imagenet(classes));
+        };
+        let labels = Labels::read(file)?;
+        if labels.len() != classes {
+            let message = format!("{} labels in {}, and {classes} classes", labels.len(), file.display());
+            return Err(mismatch(module, message).with_hint("one label a line, the first for class 0"));
+        }
+        Ok(Some(labels))
+    }
+
+    fn print(
+        &self,
+        stream: &mut impl Write,
+        (names, logits): (&[OsString], &Tensor),
+        labels: Option<&Labels>,
+    ) -> io::Result<()> {
+        let probabilities = softmax(logits.clone());
+        for (name, row) in names.iter().zip(probabilities.iter_rows()) {
+            let predictions = top_k(row, self.top.get());
+            match self.format {
+                TextOrJson::Text => print_text(stream, name, (&predictions, labels))?,
+                TextOrJson::Json => print_json(stream, name, (&predictions, labels))?,
+            }
+        }
+        stream.flush()
+    }
+}
+
+/// Classes of the module.
+fn classes(module: &Module) -> Result<usize, Error> {
+    module.variables().network.classes.ok_or_else(|| {
+        let error =
+            mismatch(module, "it gives feature vectors only: it has no classifying layer".to_string());
+        error.with_hint(if module.tags().is_empty() {
+            "give a classification module, for example \
+             --module https://tfhub.dev/google/imagenet/inception_v1/classification/1"
+        } else {
+            "leave out --tags: in a graph for training, logits go through random dropout"
+        })
+    })
+}
+
+/// The signature for logits, whatever the default is.
+fn classifying_signature(module: &Module) -> &'static str {
+    if module.signatures().contains_key(IMAGE_CLASSIFICATION) { IMAGE_CLASSIFICATION } else { DEFAULT }
+}
+
+fn mismatch(module: &Module, message: String) -> Error {
+    Error::new(ErrorKind::Mismatch, format!("module {}", module.handle()), message)
+}
+
+fn print_text(
+    stream: &mut impl Write,
+    name: &OsStr,
+    (predictions, labels): (&[Prediction], Option<&Labels>),
+) -> io::Result<()> {
+    stream.write_all(&line::field(name))?;
+    writeln!(stream)?;
+    for Prediction { index, probability } in predictions {
+        let label = labels.and_then(|labels| labels.get(*index));
+        let label = label.map_or_else(|| format!("class {index}"), |label| line::shown(&label.name));
+        writeln!(stream, "  {:5.1} %  {label}", probability * 100.0)?;
+    }
+    Ok(())
+}
+
+fn print_json(
+    stream: &mut impl Write,
+    name: &OsStr,
+    (predictions, labels): (&[Prediction], Option<&Labels>),
+) -> io::Result<()> {
+    let predictions: Vec<_> = predictions
+        .iter()
+        .map(|Prediction { index, probability }| {
+            let label = labels.and_then(|labels| labels.get(*index));
+            json!({
+                "index": index,
+                "label": label.map(|label| &label.name),
+                "synset": label.and_then(|label| label.synset.as_ref()),
+                "probability": probability,
+            })
+        })
+        .collect();
+    writeln!(stream, "{}", json!({ "path": name.to_string_lossy(), "predictions": predictions }))
+}

@@ -1,0 +1,42 @@
+//! The program `featvec`: images to feature vectors with Inception V1.
+//!
+//! Results go to stdout, talk to stderr. The exit code is 0 if all was done, 1 if some inputs failed, and 2 if it
+//! could not start; a reader who has seen enough (a closed pipe) is no failure.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod inputs;
+mod line;
+mod options;
+mod output;
+mod pipeline;
+mod staged;
+mod stop;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+use stop::{Outcome, Stop};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too. That they cannot be printed is nothing that could be reported.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match cli.run() {
+        Ok(Outcome::Done) | Err(Stop::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Err(Stop::Error(error)) => {
+            talk::report(&error);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Options that several commands share.
+
+mod fetch;
+mod module;
+mod pictures;
+mod size;
+
+pub use fetch::FetchArgs;
+pub use module::{LoadArgs, ModuleArgs};
+pub use pictures::PictureArgs;
+pub use size::{Size, parse_bytes};
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TextOrJson {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}

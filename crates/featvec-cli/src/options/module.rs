@@ -1,0 +1,79 @@
+//! Which module, and how it runs.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use featvec::extractor::RunOptions;
+use featvec::{LoadOptions, Module, Result};
+
+use super::FetchArgs;
+use crate::stop::wrong_usage;
+use crate::talk::Talk;
+
+/// A module named with `--module`.
+#[derive(Args)]
+#[command(next_help_heading = "Module")]
+pub struct ModuleArgs {
+    /// The module: a folder, a .tar.gz, a checkpoint, a .caffemodel, or a URL
+    #[arg(long, value_name = "HANDLE", env = "FEATVEC_MODULE", hide_env_values = true)]
+    module: Option<String>,
+
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+impl ModuleArgs {
+    /// Loads the module; with `any_size` it takes pictures of any size.
+    ///
+    /// # Errors
+    /// No module named; those of [`Module::load`].
+    pub fn load(&self, any_size: bool, talk: &Talk) -> Result<Module> {
+        self.load.load(self.module.as_deref(), any_size, talk)
+    }
+}
+
+/// How a module is loaded and run.
+#[derive(Args)]
+#[command(next_help_heading = "Module")]
+pub struct LoadArgs {
+    /// Tags of the module's graph, separated by commas: none for inference, `train` for the statistics of each batch
+    #[arg(long, value_name = "TAG,..", value_delimiter = ',')]
+    tags: Vec<String>,
+
+    /// Threads [default: as many as this process may run at once]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Instruction set to use instead of the fastest
+    #[arg(long, hide = true)]
+    isa: Option<String>,
+
+    #[command(flatten)]
+    pub fetch: FetchArgs,
+}
+
+impl LoadArgs {
+    /// Loads the module `handle`.
+    ///
+    /// # Errors
+    /// No handle; those of [`Module::load`].
+    pub fn load(&self, handle: Option<&str>, any_size: bool, talk: &Talk) -> Result<Module> {
+        let handle = handle.filter(|handle| !handle.is_empty()).ok_or_else(|| {
+            wrong_usage("no module is named").with_hint(
+                "give --module HANDLE or set FEATVEC_MODULE, for example to \
+                 https://tfhub.dev/google/imagenet/inception_v1/feature_vector/1 or to a file",
+            )
+        })?;
+        let options = LoadOptions {
+            tags: self.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect(),
+            any_size,
+            // Only a handle that is a URL needs a cache, and only then it matters that there is none.
+            cache: self.fetch.cache().ok(),
+            fetch: self.fetch.options(),
+            run: RunOptions { threads: self.threads, isa: self.isa.clone() },
+        };
+        let module = Module::load_with(handle, &options, &mut |progress| talk.download(progress));
+        talk.end();
+        module
+    }
+}

@@ -1,0 +1,10 @@
+//! The program as its users meet it: the real binary, its output, its exit codes and its files.
+
+mod cache;
+mod classify;
+mod compare;
+mod embed;
+mod help;
+mod inspect;
+mod support;
+mod usage;
