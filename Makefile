@@ -20,6 +20,7 @@ licences:
 
 test:
 	cargo test --workspace --locked
+	cargo test --manifest-path fuzz/Cargo.toml --locked
 
 # The kernels under the address sanitizer, which stable compilers have behind this switch.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
