@@ -13,7 +13,7 @@ use super::orientation::Orientation;
 use super::rgb8::{CHANNELS, Rgb8};
 
 /// What decoding holds at most: RGBA of canvas and frame, and the working pixels of the lossless decoder. Beside
-/// it a damaged lossy file may cost 16 MiB, the most that a partition of it can claim.
+/// it a damaged lossy file may cost 32 MiB: twice the most that a partition of it can claim.
 const BYTES_PER_PIXEL: usize = 4 + 4 + 4;
 /// Id and length in front of a chunk's content.
 const CHUNK_HEADER_BYTES: usize = 8;
