@@ -175,8 +175,10 @@ impl Conv {
         let [kh, kw, ic, _] = branch.filter.shape;
         let [_, h, w] = branch.output.shape();
         assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
-        assert!((h - 1) * stride + kh <= image.padded_h(), "the picture's padding is too thin");
-        assert!((w - 1) * stride + kw <= image.padded_w(), "the picture's padding is too thin");
+        for (out, size, len) in [(h, kh, image.padded_h()), (w, kw, image.padded_w())] {
+            let reach = (out - 1).checked_mul(stride).and_then(|last| last.checked_add(size));
+            assert!(reach.is_some_and(|reach| reach <= len), "the picture's padding is too thin");
+        }
         let source = Source {
             base: image.offset,
             row_step: image.pitch() * stride,

@@ -2,6 +2,21 @@
 
 use core::ops::Range;
 
+/// Elements beyond which no arena can go: byte offsets must fit an `isize`.
+const MAX_ELEMENTS: usize = isize::MAX as usize / size_of::<f32>();
+
+/// The product of `factors`, plus `offset`; below [`MAX_ELEMENTS`], so that no arithmetic on places inside wraps.
+fn checked_end<const N: usize>(offset: usize, factors: [Option<usize>; N]) -> usize {
+    let len = factors.into_iter().try_fold(1usize, |len, factor| len.checked_mul(factor?));
+    let end = len.and_then(|len| len.checked_add(offset)).filter(|end| *end <= MAX_ELEMENTS);
+    end.expect("a place beyond the address space")
+}
+
+/// `len` and `before` and `after` it.
+fn padded(len: usize, before: usize, after: usize) -> Option<usize> {
+    len.checked_add(before)?.checked_add(after)
+}
+
 /// Pixels added around a map or a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Padding {
@@ -32,8 +47,13 @@ pub struct Map {
 impl Map {
     /// The map whose first element lies `offset` elements into the arena, in blocks of `lanes` channels
     /// ([`Kernels::lanes`](crate::Kernels::lanes)), around it `halo` zero pixels on each side.
+    ///
+    /// # Panics
+    /// Where the map is empty, or ends beyond the address space.
     pub fn new(offset: usize, lanes: usize, [channels, h, w]: [usize; 3], halo: usize) -> Map {
         assert!(lanes > 0 && channels > 0 && h > 0 && w > 0, "an empty map: {channels}x{h}x{w}");
+        let blocks = channels.div_ceil(lanes);
+        checked_end(offset, [Some(blocks), padded(h, halo, halo), padded(w, halo, halo), Some(lanes)]);
         Map { offset, lanes, channels, h, w, halo }
     }
 
@@ -43,7 +63,10 @@ impl Map {
     /// Where the part does not begin and end at a block, or leaves the map.
     pub fn slice(&self, channel: usize, channels: usize) -> Map {
         assert!(channel.is_multiple_of(self.lanes), "channel {channel} does not begin a block");
-        assert!(channel + channels <= self.channels, "channels outside the map");
+        assert!(
+            channels > 0 && channel < self.channels && channels <= self.channels - channel,
+            "no channels, or channels outside the map"
+        );
         assert!(
             channels.is_multiple_of(self.lanes) || channel + channels == self.channels,
             "{channels} channels end inside a block that others share"
@@ -115,8 +138,13 @@ impl Image {
 
     /// The picture of `h` x `w` pixels whose padding begins `offset` elements into the arena. Like a halo, the
     /// padding is never written, so nothing else may share its place.
+    ///
+    /// # Panics
+    /// Where the picture is empty, or ends beyond the address space.
     pub fn new(offset: usize, h: usize, w: usize, padding: Padding) -> Image {
         assert!(h > 0 && w > 0, "an empty picture: {h}x{w}");
+        let Padding { top, left, bottom, right } = padding;
+        checked_end(offset, [padded(h, top, bottom), padded(w, left, right), Some(Image::CHANNELS)]);
         Image { offset, h, w, padding }
     }
 

@@ -146,10 +146,9 @@ const CONVERT_ROWS: usize = 16;
 impl Program {
     /// An empty program.
     pub fn new(kernels: &'static Kernels) -> Program {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Program {
             kernels,
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             image: None,
             phases: Vec::new(),
             arena_len: 0,
@@ -164,31 +163,26 @@ impl Program {
     /// Where shapes do not fit together, or the steps of the phase are not independent: a bug of the caller.
     pub fn push(&mut self, steps: Vec<Step<'_>>) {
         let steps: Vec<Ready> = steps.into_iter().map(|step| self.prepare(step)).collect();
-        for (index, step) in steps.iter().enumerate() {
-            for range in step.reads().iter().chain(&step.writes()) {
-                self.arena_len = self.arena_len.max(range.end);
-            }
-            let in_place = matches!(step, Ready::BatchNorm { .. });
-            for (other_index, other) in steps.iter().enumerate() {
-                for write in step.writes() {
-                    if index != other_index {
-                        assert!(
-                            !other.writes().iter().any(|r| overlap(r, &write)),
-                            "two steps write one place"
-                        );
-                    }
-                    if index != other_index || !in_place {
-                        assert!(
-                            !other.reads().iter().any(|r| overlap(r, &write)),
-                            "a step reads what is written"
-                        );
-                    }
-                }
-                if let (Ready::Store { output: a, .. }, Ready::Store { output: b, .. }) = (step, other) {
-                    assert!(index == other_index || a != b, "two steps store to one output");
-                }
+        // Every place that the phase writes, and what it reads of other steps' (batch normalisation reads its own).
+        let writes: Vec<(usize, Range<usize>)> = steps
+            .iter()
+            .enumerate()
+            .flat_map(|(index, step)| step.writes().into_iter().map(move |w| (index, w)))
+            .collect();
+        for (position, (index, write)) in writes.iter().enumerate() {
+            let others = writes[..position].iter().map(|(_, other)| other);
+            assert!(!others.into_iter().any(|other| overlap(other, write)), "two steps write one place");
+            for (reader, step) in steps.iter().enumerate() {
+                let in_place = reader == *index && matches!(step, Ready::BatchNorm { .. });
+                let conflict = !in_place && step.reads().iter().any(|read| overlap(read, write));
+                assert!(!conflict, "a step reads what is written");
             }
         }
+        for range in steps.iter().flat_map(Ready::reads).chain(writes.into_iter().map(|(_, write)| write)) {
+            self.arena_len = self.arena_len.max(range.end);
+        }
+        // Another layout: what a workspace holds of this program so far are no zero halos of the new one.
+        self.id = next_id();
         self.phases.push(Phase { steps });
     }
 
@@ -241,9 +235,11 @@ impl Program {
             Step::Store { map, output } => {
                 blocked(map);
                 let len = map.shape().iter().product();
+                assert!(output < OutputPointers::MAX, "at most {} outputs", OutputPointers::MAX);
                 if self.outputs.len() <= output {
                     self.outputs.resize(output + 1, 0);
                 }
+                assert_eq!(self.outputs[output], 0, "two steps store to one output");
                 self.outputs[output] = len;
                 Ready::Store { map, output }
             }
@@ -280,7 +276,7 @@ impl Program {
         let n = images.len() / image_len;
         assert_eq!(outputs.len(), self.outputs.len(), "as many output buffers as the program stores to");
         for (buffer, len) in outputs.iter().zip(&self.outputs) {
-            assert_eq!(buffer.len(), n * len, "an output buffer of another length");
+            assert_eq!(Some(buffer.len()), n.checked_mul(*len), "an output buffer of another length");
         }
         if n == 0 {
             return;
@@ -356,7 +352,7 @@ impl Program {
 
 impl Workspace {
     fn prepare(&mut self, program: &Program, arenas: usize) {
-        let len = program.arena_stride() * arenas;
+        let len = program.arena_stride().checked_mul(arenas).expect("arenas beyond the address space");
         let fits = self.arenas.as_ref().is_some_and(|held| held.len() >= len);
         if self.owner != Some(program.id) || !fits {
             self.arenas = None; // freed before the new ones are asked for
@@ -368,6 +364,12 @@ impl Workspace {
             *counter.get_mut() = 0;
         }
     }
+}
+
+/// A number that no other state of any program has.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
@@ -387,7 +389,6 @@ impl OutputPointers {
     const MAX: usize = 32;
 
     fn new(outputs: &mut [&mut [f32]]) -> OutputPointers {
-        assert!(outputs.len() <= OutputPointers::MAX, "at most {} outputs", OutputPointers::MAX);
         let mut starts = [core::ptr::null_mut(); OutputPointers::MAX];
         for (start, output) in starts.iter_mut().zip(outputs) {
             *start = output.as_mut_ptr();

@@ -310,3 +310,48 @@ fn steps_of_a_phase_must_be_independent() {
     let pool = Step::MaxPool { input, output, size: 3, stride: 1, before: [1, 1] };
     program.push(vec![pool.clone(), pool]);
 }
+
+#[test]
+#[should_panic(expected = "two steps write one place")]
+fn branches_of_a_step_must_be_independent() {
+    let kernels = Kernels::best();
+    let lift = Lift::new(&mut Numbers(1), 8);
+    let (mut program, input, end) = lifted(kernels, &lift, ([4, 4], 0));
+    let output = Map::new(end, kernels.lanes(), [8, 4, 4], 0);
+    let (weights, bias) = (vec![0.0; 64], vec![0.0; 8]);
+    let filter = Filter { weights: &weights, bias: &bias, shape: [1, 1, 8, 8] };
+    let branch = Branch { filter, output, relu: true };
+    program.push(vec![Step::Conv { input, branches: vec![branch, branch] }]);
+}
+
+#[test]
+#[should_panic(expected = "two steps store to one output")]
+fn an_output_is_stored_to_once() {
+    let kernels = Kernels::best();
+    let lift = Lift::new(&mut Numbers(1), 8);
+    let (mut program, input, _) = lifted(kernels, &lift, ([4, 4], 0));
+    program.push(vec![Step::Store { map: input, output: 0 }]);
+    program.push(vec![Step::Store { map: input.slice(0, 8), output: 0 }]);
+}
+
+#[test]
+fn places_that_cannot_be_are_refused() {
+    fn refused<T>(make: impl FnOnce() -> T + std::panic::UnwindSafe) -> bool {
+        std::panic::catch_unwind(make).is_err()
+    }
+    assert!(refused(|| Map::new(0, 16, [8, usize::MAX / 16 + 1, 1], 0)));
+    assert!(refused(|| Map::new(usize::MAX - 8, 16, [8, 4, 4], 0)));
+    assert!(refused(|| Map::new(0, 16, [8, 4, 4], usize::MAX / 2)));
+    assert!(refused(|| Map::new(0, 16, [32, 4, 4], 0).slice(16, usize::MAX - 8)));
+    assert!(refused(|| Map::new(0, 16, [32, 4, 4], 0).slice(16, 0)));
+    let wide = Padding { left: usize::MAX, ..Padding::default() };
+    assert!(refused(|| Image::new(0, 4, 4, wide)));
+    let stride = Image::new(0, 9, 9, Padding::default());
+    assert!(refused(|| {
+        let kernels = Kernels::best();
+        let output = Map::new(256, kernels.lanes(), [8, 9, 9], 0);
+        let filter = Filter { weights: &[0.0; 24], bias: &[0.0; 8], shape: [1, 1, 3, 8] };
+        let branch = Branch { filter, output, relu: true };
+        Program::new(kernels).push(vec![Step::ConvImage { image: stride, stride: 1 << 61, branch }]);
+    }));
+}

@@ -45,8 +45,9 @@ impl FeatureExtractor {
     /// Makes ready to run the network that `variables` belong to.
     ///
     /// # Errors
-    /// An instruction set that this processor does not have; no threads to be had from the operating system.
+    /// Numbers that do not fit the network; an instruction set that this processor does not have; no threads to be had from the operating system.
     pub fn new(variables: Variables, options: &RunOptions) -> Result<FeatureExtractor> {
+        variables.check()?;
         let kernels = match &options.isa {
             None => Kernels::best(),
             Some(isa) => Kernels::present().find(|kernels| kernels.name() == isa).ok_or_else(|| {

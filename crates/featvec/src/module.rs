@@ -131,6 +131,7 @@ pub struct Module {
     any_size: bool,
     signatures: BTreeMap<String, Signature>,
     attached_size: Option<[usize; 2]>,
+    fixed_size: Option<[usize; 2]>,
     extractor: FeatureExtractor,
 }
 
@@ -174,6 +175,7 @@ impl Module {
             any_size: options.any_size,
             signatures: loaded.signatures,
             attached_size: loaded.attached_size,
+            fixed_size: loaded.fixed_size,
             extractor,
         })
     }
@@ -292,8 +294,7 @@ impl Module {
         for (name, info) in declared {
             let shape = inputs[name].shape();
             if name != IMAGES && !is_compatible(&info.shape, shape) {
-                return Err(self
-                    .argument(format!("input {name:?} has the shape {shape:?}, not {}", show(&info.shape))));
+                return Err(self.argument(format!("input {name:?} has the shape {shape:?}, not {info}")));
             }
         }
         self.run_signature(signature, images)
@@ -314,10 +315,7 @@ impl Module {
         let fits =
             if self.any_size { matches!(shape, [_, _, _, 3]) } else { is_compatible(&declared.shape, shape) };
         if !fits {
-            let message = format!(
-                "images of shape {shape:?}, and signature {signature:?} takes {}",
-                show(&declared.shape)
-            );
+            let message = format!("images of shape {shape:?}, and signature {signature:?} takes {declared}");
             let hint = match wanted {
                 Some([_, Some(h), Some(w), _]) => {
                     format!("resize them to {h}x{w}, or allow any size with --size")
@@ -325,6 +323,15 @@ impl Module {
                 _ => "images are [n, height, width, 3]".to_string(),
             };
             return Err(self.mismatch(message).with_hint(hint));
+        }
+        if let (Some(size), [_, h, w, _]) = (self.fixed_size, shape)
+            && size != [*h, *w]
+        {
+            let message =
+                format!("its graph averages over a window, so it runs at {}x{} only", size[0], size[1]);
+            return Err(self
+                .mismatch(message)
+                .with_hint("a module that averages over all pixels runs at any size"));
         }
         let outputs = &self.signature(signature)?.outputs;
         let roles: Vec<Role> = names
@@ -419,12 +426,14 @@ fn is_compatible(declared: &PartialShape, shape: &[usize]) -> bool {
     })
 }
 
-/// A shape as people write it: `[?, 224, 224, 3]`.
-pub fn show(shape: &PartialShape) -> String {
-    let Some(dimensions) = shape else { return "any shape".to_string() };
-    let dimensions: Vec<_> =
-        dimensions.iter().map(|size| size.map_or("?".to_string(), |size| size.to_string())).collect();
-    format!("[{}]", dimensions.join(", "))
+/// Prints like `float32 [?, 224, 224, 3]`.
+impl std::fmt::Display for TensorInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(sizes) = &self.shape else { return write!(f, "{} of any shape", self.dtype) };
+        let sizes: Vec<_> =
+            sizes.iter().map(|size| size.map_or("?".to_string(), |size| size.to_string())).collect();
+        write!(f, "{} [{}]", self.dtype, sizes.join(", "))
+    }
 }
 
 /// All that is read from a source before the network is made ready to run.
@@ -434,6 +443,7 @@ struct Loaded {
     mode: Mode,
     signatures: BTreeMap<String, Signature>,
     attached_size: Option<[usize; 2]>,
+    fixed_size: Option<[usize; 2]>,
     variables: Variables,
 }
 
@@ -478,6 +488,7 @@ impl Loaded {
             attached_size: info
                 .filter(|info| info.height > 0 && info.width > 0)
                 .map(|info| [info.height as usize, info.width as usize]),
+            fixed_size: recognized.fixed_size,
             variables,
         })
     }
@@ -498,9 +509,9 @@ impl Loaded {
             return Err(no_such_tags(place, &options.tags, &tag_sets));
         }
         let mode = if options.tags == train { Mode::BatchStatistics } else { Mode::Inference };
-        let [h, w] = DEFAULT_SIZE;
         let signatures = signatures_without_graph(&variables.network);
-        Ok(Loaded { format, tag_sets, mode, signatures, attached_size: Some([h, w]), variables })
+        let attached_size = Some(DEFAULT_SIZE);
+        Ok(Loaded { format, tag_sets, mode, signatures, attached_size, fixed_size: None, variables })
     }
 }
 

@@ -72,13 +72,20 @@ impl Plan {
     /// Plans the forward pass that `request` asks for.
     ///
     /// # Errors
-    /// A size that [`check_size`] refuses; logits of a network that has no classifying layer; batch
+    /// A size that [`check_size`] refuses; a stage beyond the last; logits of a network that has no classifying layer; batch
     /// statistics of a network without batch normalisation.
     pub fn new(variables: &Variables, request: &Request, kernels: &'static Kernels) -> Result<Plan> {
         check_size(request.size)?;
         let has_batch_norm = variables.convs.iter().all(|conv| matches!(conv.shift, Shift::BatchNorm { .. }));
         if request.mode == Mode::BatchStatistics && !has_batch_norm {
             let message = "the network has no batch normalisation, so no statistics of a batch either";
+            return Err(Error::new(ErrorKind::Argument, "", message));
+        }
+        let stages = variables.network.stages().len();
+        if let Some(value) =
+            request.outputs.iter().find(|v| matches!(v, Value::Stage(index) if *index >= stages))
+        {
+            let message = format!("the network has no {value:?}: it has {stages} stages");
             return Err(Error::new(ErrorKind::Argument, "", message));
         }
         if request.outputs.contains(&Value::Logits) && variables.logits.is_none() {

@@ -2,7 +2,8 @@
 
 use featvec_kernels::Affine;
 
-use crate::network::Network;
+use crate::network::{BETA, BIASES, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};
+use crate::{Error, ErrorKind, Result};
 
 /// What a convolution adds to its result before the ReLU.
 #[derive(Clone, Debug)]
@@ -44,6 +45,31 @@ pub struct Variables {
     pub logits: Option<ConvVariables>,
 }
 
+impl Variables {
+    /// Checks that there are numbers for every layer of the network, as many as its shapes say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] that names the first layer whose numbers do not fit.
+    pub fn check(&self) -> Result<()> {
+        let mismatch = |name: &str, message: String| Err(Error::new(ErrorKind::Mismatch, name, message));
+        let convs = self.network.convs();
+        if self.convs.len() != convs.len() || self.logits.is_some() != self.network.classes.is_some() {
+            return mismatch("variables", "there are not as many layers as the network has".to_string());
+        }
+        for (conv, numbers) in
+            convs.iter().chain(&self.network.logits()).zip(self.convs.iter().chain(&self.logits))
+        {
+            for (name, values) in numbers.named() {
+                let shape = if name == WEIGHTS { &conv.shape[..] } else { &conv.shape[3..] };
+                if values.len() != shape.iter().product::<usize>() || values.is_empty() {
+                    return mismatch(&conv.name, format!("{} {name}, not {shape:?}", values.len()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A convolution as inference runs it: batch normalisation folded into filter and bias.
 pub(crate) struct Folded {
     pub weights: Vec<f32>,
@@ -51,6 +77,22 @@ pub(crate) struct Folded {
 }
 
 impl ConvVariables {
+    /// The numbers with their names as TensorFlow spells them, the weights first.
+    pub fn named(&self) -> Vec<(&'static str, &[f32])> {
+        let mut named: Vec<(&'static str, &[f32])> = vec![(WEIGHTS, &self.weights)];
+        match &self.shift {
+            Shift::Bias(bias) => named.push((BIASES, bias)),
+            Shift::BatchNorm { beta, moving_mean, moving_variance } => {
+                named.extend([
+                    (BETA, &beta[..]),
+                    (MOVING_MEAN, moving_mean),
+                    (MOVING_VARIANCE, moving_variance),
+                ]);
+            }
+        }
+        named
+    }
+
     /// `w / sqrt(variance + epsilon)` and `beta - mean / sqrt(variance + epsilon)`, computed in `f64` so that folding
     /// adds one rounding only.
     pub(crate) fn fold(&self, epsilon: f32) -> Folded {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use featvec_formats::{Caffemodel, Checkpoint, Tensor};
 use featvec_kernels::Affine;
 
-use super::graph::Recognized;
+use super::graph::{ConvNames, Recognized};
 use crate::network::{
     BATCH_NORM_EPSILON, BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, PAPER_AUXILIARY,
     PAPER_MEAN, Variant, WEIGHTS,
@@ -21,26 +21,7 @@ pub(super) fn from_module(graph: &Recognized, checkpoint: &Checkpoint) -> Result
         None => None,
     };
     let network = Network { variant: Variant::Slim, classes };
-    let take = |name: &str, shape: &[usize]| read(checkpoint, name, shape);
-    let mut convs = Vec::new();
-    for (conv, names) in network.convs().iter().zip(&graph.convs) {
-        let channels = &conv.shape[3..];
-        convs.push(ConvVariables {
-            weights: take(&names.weights, &conv.shape)?,
-            shift: Shift::BatchNorm {
-                beta: take(&names.beta, channels)?,
-                moving_mean: take(&names.moving[0], channels)?,
-                moving_variance: take(&names.moving[1], channels)?,
-            },
-        });
-    }
-    let logits = match (&graph.logits, network.logits()) {
-        (Some([weights, biases]), Some(conv)) => Some(ConvVariables {
-            weights: take(weights, &conv.shape)?,
-            shift: Shift::Bias(take(biases, &conv.shape[3..])?),
-        }),
-        _ => None,
-    };
+    let (convs, logits) = read_layers(checkpoint, &network, (&graph.convs, graph.logits.as_ref()))?;
     if let Some(entry) = checkpoint.entries().find(|entry| !graph.declared.contains(&entry.name)) {
         let message = "the module's graph has no such variable";
         return Err(Error::new(ErrorKind::Mismatch, tensor_place(checkpoint, &entry.name), message)
@@ -72,28 +53,45 @@ pub(super) fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Variables> {
         None => None,
     };
     let network = Network { classes, ..without_logits };
-    let mut convs = Vec::new();
-    for conv in network.convs() {
-        let channels = &conv.shape[3..];
-        convs.push(ConvVariables {
-            weights: read(checkpoint, &name(&conv, WEIGHTS), &conv.shape)?,
-            shift: Shift::BatchNorm {
-                beta: read(checkpoint, &name(&conv, BETA), channels)?,
-                moving_mean: read(checkpoint, &name(&conv, MOVING_MEAN), channels)?,
-                moving_variance: read(checkpoint, &name(&conv, MOVING_VARIANCE), channels)?,
-            },
-        });
-    }
-    let logits = match network.logits() {
-        Some(conv) => Some(ConvVariables {
-            weights: read(checkpoint, &name(&conv, WEIGHTS), &conv.shape)?,
-            shift: Shift::Bias(read(checkpoint, &name(&conv, BIASES), &conv.shape[3..])?),
-        }),
-        None => None,
+    let names = |conv: &Conv| ConvNames {
+        weights: name(conv, WEIGHTS),
+        beta: name(conv, BETA),
+        moving: [name(conv, MOVING_MEAN), name(conv, MOVING_VARIANCE)],
     };
+    let conv_names: Vec<ConvNames> = network.convs().iter().map(names).collect();
+    let logits_names = network.logits().map(|conv| [name(&conv, WEIGHTS), name(&conv, BIASES)]);
+    let (convs, logits) = read_layers(checkpoint, &network, (&conv_names, logits_names.as_ref()))?;
     refuse_surplus(checkpoint, &network)?;
     let affine = Affine { scale: [2.0; 3], offset: [-1.0; 3] };
     finish(Variables { network, affine, epsilon: BATCH_NORM_EPSILON, convs, logits }, checkpoint.place())
+}
+
+/// The numbers of the network's layers, from the variables with the given names.
+fn read_layers(
+    checkpoint: &Checkpoint,
+    network: &Network,
+    (conv_names, logits_names): (&[ConvNames], Option<&[String; 2]>),
+) -> Result<(Vec<ConvVariables>, Option<ConvVariables>)> {
+    let mut convs = Vec::new();
+    for (conv, names) in network.convs().iter().zip(conv_names) {
+        let channels = &conv.shape[3..];
+        convs.push(ConvVariables {
+            weights: read(checkpoint, &names.weights, &conv.shape)?,
+            shift: Shift::BatchNorm {
+                beta: read(checkpoint, &names.beta, channels)?,
+                moving_mean: read(checkpoint, &names.moving[0], channels)?,
+                moving_variance: read(checkpoint, &names.moving[1], channels)?,
+            },
+        });
+    }
+    let logits = match (network.logits(), logits_names) {
+        (Some(conv), Some([weights, biases])) => Some(ConvVariables {
+            weights: read(checkpoint, weights, &conv.shape)?,
+            shift: Shift::Bias(read(checkpoint, biases, &conv.shape[3..])?),
+        }),
+        _ => None,
+    };
+    Ok((convs, logits))
 }
 
 /// A weight that the network does not have means another network, even if all of ours are there. Whatever hangs below
@@ -173,8 +171,8 @@ fn caffe_layer(model: &Caffemodel, conv: &Conv, place: &str) -> Result<ConvVaria
     if bias.shape().iter().product::<usize>() != oc {
         return Err(mismatch(format!("biases of shape {:?}, not [{oc}]", bias.shape())));
     }
-    let oihw = weights.clone().into_f32().map_err(|error| error.within(&place))?;
-    let bias = bias.clone().into_f32().map_err(|error| error.within(&place))?;
+    let floats = |tensor: &Tensor| tensor.clone().into_f32().map_err(|error| error.within(&place));
+    let (oihw, bias) = (floats(weights)?, floats(bias)?);
     let mut hwio = Vec::with_capacity(oihw.len());
     for tap in 0..kh * kw {
         for i in 0..ic {
@@ -216,24 +214,14 @@ fn last_dimension(checkpoint: &Checkpoint, name: &str) -> Result<usize> {
 fn finish(variables: Variables, place: String) -> Result<Variables> {
     let layers = variables.network.convs().into_iter().chain(variables.network.logits());
     for (conv, numbers) in layers.zip(variables.convs.iter().chain(&variables.logits)) {
-        let mut named: Vec<(&str, &[f32])> = vec![(WEIGHTS, &numbers.weights)];
-        match &numbers.shift {
-            Shift::Bias(bias) => named.push((BIASES, bias)),
-            Shift::BatchNorm { beta, moving_mean, moving_variance } => {
-                named.extend([
-                    (BETA, &beta[..]),
-                    (MOVING_MEAN, moving_mean),
-                    (MOVING_VARIANCE, moving_variance),
-                ]);
-                if let Some(index) = moving_variance.iter().position(|v| *v + variables.epsilon <= 0.0) {
-                    let place = format!("{place}: {}/{MOVING_VARIANCE}", conv.name);
-                    let message =
-                        format!("element {index} is {}, a variance cannot be", moving_variance[index]);
-                    return Err(Error::new(ErrorKind::Corrupt, place, message));
-                }
-            }
+        if let Shift::BatchNorm { moving_variance, .. } = &numbers.shift
+            && let Some(index) = moving_variance.iter().position(|v| *v + variables.epsilon <= 0.0)
+        {
+            let place = format!("{place}: {}/{MOVING_VARIANCE}", conv.name);
+            let message = format!("element {index} is {}, a variance cannot be", moving_variance[index]);
+            return Err(Error::new(ErrorKind::Corrupt, place, message));
         }
-        for (name, values) in named {
+        for (name, values) in numbers.named() {
             if let Some(index) = values.iter().position(|value| !value.is_finite()) {
                 let place = format!("{place}: {}/{name}", conv.name);
                 let message = format!("element {index} is {}; finite numbers expected", values[index]);

@@ -10,7 +10,7 @@ use featvec_formats::{Attr, DataType, Graph, MetaGraph, Node, TensorName};
 use featvec_kernels::Affine;
 
 use crate::module::DEFAULT;
-use crate::network::{Body, Conv, DEFAULT_SIZE, Mixed, Network, Pool, Variant};
+use crate::network::{BATCH_NORM_EPSILON, Body, Conv, DEFAULT_SIZE, Mixed, Network, Pool, Variant};
 use crate::plan::Mode;
 use crate::{Error, ErrorKind, Limits, Result};
 
@@ -43,6 +43,8 @@ pub(crate) struct Recognized {
     pub logits: Option<[String; 2]>,
     /// The placeholder that feeds the network.
     pub images: TensorName,
+    /// The only size `[h, w]` of pictures at which a window of the last map's size is the mean over all pixels.
+    pub fixed_size: Option<[usize; 2]>,
     /// All variables of the graph, used or not.
     pub declared: BTreeSet<String>,
     roles: HashMap<TensorName, Role>,
@@ -74,17 +76,19 @@ pub(crate) fn recognize(graph: &MetaGraph, limits: &Limits) -> Result<Recognized
         limits,
         found: Recognized {
             affine: Affine { scale: [1.0; 3], offset: [0.0; 3] },
-            epsilon: f32::NAN,
+            epsilon: BATCH_NORM_EPSILON,
             mode: Mode::Inference,
             convs: Vec::new(),
             logits: None,
             images: TensorName { node: String::new(), output: 0 },
+            fixed_size: None,
             declared: variable_nodes(&graph.graph)
                 .map(|node| whole_variable(&node.name).to_string())
                 .collect(),
             roles: HashMap::new(),
         },
         modes: BTreeSet::new(),
+        epsilon: None,
     };
     matcher.run(graph).map_err(|error| match error.kind() {
         ErrorKind::Mismatch => {
@@ -101,6 +105,8 @@ struct Matcher<'a> {
     found: Recognized,
     /// The values of `is_training` met so far.
     modes: BTreeSet<bool>,
+    /// The epsilon of the batch normalisations met so far.
+    epsilon: Option<f32>,
 }
 
 /// The longest chain of nodes followed through; real heads have fewer than ten.
@@ -137,6 +143,7 @@ impl<'a> Matcher<'a> {
                 return Err(mismatch_of_graph(message));
             }
         };
+        self.found.epsilon = self.epsilon.unwrap_or(self.found.epsilon);
         Ok(self.found)
     }
 
@@ -155,13 +162,17 @@ impl<'a> Matcher<'a> {
     }
 
     /// The mean over all pixels: as such, or (the first definition of the network) as a window of the last map's size.
-    fn global_pool(&self, pool: &TensorName) -> Result<Role> {
+    fn global_pool(&mut self, pool: &TensorName) -> Result<Role> {
         let node = self.node(pool)?;
         if node.op == "AvgPool" {
             self.check_layout(node)?;
             let stages = Network { variant: Variant::Slim, classes: None }.stages();
             let last = stages.iter().fold(DEFAULT_SIZE, |size, stage| stage.output_size(Variant::Slim, size));
             self.check_windows(node, "ksize", last[0])?;
+            if node.attr("padding").and_then(Attr::as_str) != Some("VALID") {
+                return Err(mismatch(&node.name, "an average over windows that leave the map".to_string()));
+            }
+            self.found.fixed_size = Some(DEFAULT_SIZE);
             return Ok(Role::GlobalPool);
         }
         let axes = self.integers(&self.input(node, 1)?)?;
@@ -243,11 +254,13 @@ impl<'a> Matcher<'a> {
         self.check_layout(norm)?;
         // The operation's own default, where the attribute is left out, is 1e-4.
         let epsilon = norm.attr("epsilon").and_then(Attr::as_float).unwrap_or(1e-4);
-        if !self.found.epsilon.is_nan() && self.found.epsilon != epsilon {
-            let message = format!("epsilon {epsilon}, elsewhere {}", self.found.epsilon);
-            return Err(mismatch(&norm.name, message));
+        if !(epsilon.is_finite() && epsilon >= 0.0) {
+            return Err(mismatch(&norm.name, format!("epsilon {epsilon}; a small positive number expected")));
         }
-        self.found.epsilon = epsilon;
+        let other = *self.epsilon.get_or_insert(epsilon);
+        if other != epsilon {
+            return Err(mismatch(&norm.name, format!("epsilon {epsilon}, elsewhere {other}")));
+        }
         let training = norm.attr("is_training").and_then(Attr::as_bool).unwrap_or(true);
         self.modes.insert(training);
         self.check_gamma(norm)?;
