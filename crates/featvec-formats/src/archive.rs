@@ -68,7 +68,8 @@ pub fn extract(stream: impl Read, folder: &Path, limits: &Limits) -> Result<Vec<
         }
         extracted.push(Extracted { name: member.name, bytes: member.length });
         Ok(())
-    })?;
+    })
+    .map_err(Error::of_a_file)?;
     Ok(extracted)
 }
 
@@ -127,7 +128,10 @@ fn check_is_archive(head: &[u8]) -> Result<()> {
         [b'B', b'Z', b'h', ..] => "compressed with bzip2, which featvec does not read".to_owned(),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "compressed with xz, which featvec does not read".to_owned(),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed with zstd, which featvec does not read".to_owned(),
-        _ => format!("not an archive, but {}", crate::source::describe(head)),
+        _ => match crate::source::describe(head) {
+            Some(what) => format!("not an archive, but {what}"),
+            None => "not an archive".to_owned(),
+        },
     };
     Err(Error::unsupported("", found).with_hint("a module comes as .tar or .tar.gz"))
 }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::{Catalog, Stored, tensor_place};
 use crate::checkpoint::Entry;
+use crate::error::DAMAGED;
 use crate::files::Files;
-use crate::limits::{check_limit, grouped};
+use crate::limits::check_limit;
 use crate::protobuf::{Message, Writer};
 use crate::tensor::{self, decode_strings, element_count, memory_bytes};
 use crate::tensor_proto::{parse_known_shape, write_shape};
 use crate::tensor_slice::{Region, TensorSlice, check_partition, check_slice_count};
 use crate::{
-    DataType, Error, ErrorKind, Limits, Result, Tensor, TensorData, masked_crc32c, ordered_code, table,
+    DataType, Error, ErrorKind, Limits, Result, Tensor, TensorData, grouped, masked_crc32c, ordered_code,
+    table,
 };
 
 /// An opened V2 checkpoint. Tensors are read from the shards when they are asked for.
@@ -19,25 +22,20 @@ pub(crate) struct Bundle {
     files: Files,
     index: String,
     shards: Vec<String>,
-    tensors: BTreeMap<String, Stored>,
+    tensors: Catalog<Content>,
 }
 
+/// Where the values of a tensor are.
 #[derive(Clone, Debug)]
-struct Stored {
-    entry: Entry,
-    content: Content,
-}
-
-#[derive(Clone, Debug)]
-enum Content {
-    Whole(Extent),
+pub(crate) enum Content {
+    Whole(Span),
     /// A partitioned variable: its parts, which cover it exactly.
-    Slices(Vec<(Region, Extent)>),
+    Slices(Vec<(Region, Span)>),
 }
 
 /// A range of bytes in a shard, and their checksum.
 #[derive(Clone, Copy, Debug)]
-struct Extent {
+pub(crate) struct Span {
     shard: usize,
     offset: u64,
     bytes: u64,
@@ -48,7 +46,7 @@ struct Extent {
 struct RawEntry {
     dtype: DataType,
     shape: Vec<usize>,
-    extent: Extent,
+    span: Span,
     slices: Vec<TensorSlice>,
 }
 
@@ -61,7 +59,7 @@ impl Bundle {
     /// Opens the checkpoint whose index is `prefix` and `.index` among `files`.
     pub(crate) fn open(files: Files, prefix: &str, limits: &Limits) -> Result<Bundle> {
         let index = format!("{prefix}.index");
-        let bytes = files.read(&index, limits.file())?;
+        let bytes = files.read(&index, limits.file_bytes())?;
         let opened = Index::parse(&bytes, limits).map_err(|error| error.within(&files.place(&index)))?;
         drop(bytes);
 
@@ -75,13 +73,13 @@ impl Bundle {
                     .with_hint("keep the .index file and all its .data files together"));
             }
             let length = files.length(&name)?;
-            check_limit(&files.place(&name), "bytes", length, limits.file())?;
+            check_limit(&files.place(&name), "bytes", length, limits.file_bytes())?;
             lengths.push(length);
             shards.push(name);
         }
         let place = files.place(&index);
         let tensors = opened.resolve(&lengths, limits).map_err(|error| error.within(&place))?;
-        Ok(Bundle { files, index, shards, tensors })
+        Ok(Bundle { files, index, shards, tensors: Catalog(tensors) })
     }
 
     /// Where the checkpoint is.
@@ -89,31 +87,25 @@ impl Bundle {
         self.files.place(&self.index)
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.tensors.values().map(|stored| &stored.entry)
-    }
-
-    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.tensors.get(name).map(|stored| &stored.entry)
+    pub(crate) fn tensors(&self) -> &Catalog<Content> {
+        &self.tensors
     }
 
     /// Reads the tensor `name` and verifies its checksum; `None` if there is none of that name.
     pub(crate) fn read(&self, name: &str) -> Option<Result<Tensor>> {
-        let stored = self.tensors.get(name)?;
-        let tensor = self.read_stored(stored).map_err(|error| error.within(&tensor_place(name)));
-        Some(tensor.map_err(|error| error.within(&self.place())))
+        self.tensors.read(name, |stored| self.read_stored(stored))
     }
 
-    fn read_stored(&self, stored: &Stored) -> Result<Tensor> {
+    fn read_stored(&self, stored: &Stored<Content>) -> Result<Tensor> {
         let Entry { dtype, ref shape, .. } = stored.entry;
         let data = match &stored.content {
-            Content::Whole(extent) if dtype == DataType::String => self.read_strings(extent, shape)?,
-            Content::Whole(extent) => TensorData::from_le_bytes(dtype, &self.read_extent(extent)?),
+            Content::Whole(span) if dtype == DataType::String => self.read_strings(span, shape)?,
+            Content::Whole(span) => TensorData::from_le_bytes(dtype, &self.read_span(span)?),
             Content::Slices(slices) => {
                 let element_bytes = dtype.element_bytes().unwrap_or(0);
                 let mut whole = vec![0; element_count(shape).unwrap_or(0) * element_bytes];
-                for (region, extent) in slices {
-                    tensor::place(&mut whole, shape, (region, &self.read_extent(extent)?), element_bytes);
+                for (region, span) in slices {
+                    tensor::place(&mut whole, shape, (region, &self.read_span(span)?), element_bytes);
                 }
                 TensorData::from_le_bytes(dtype, &whole)
             }
@@ -123,41 +115,37 @@ impl Bundle {
         Tensor::new(shape.clone(), data.ok_or_else(unreadable)?)
     }
 
-    fn read_extent(&self, extent: &Extent) -> Result<std::borrow::Cow<'_, [u8]>> {
-        let bytes = self.extent_bytes(extent)?;
-        if masked_crc32c(&bytes) != extent.crc32c {
-            return Err(self.wrong_checksum(extent));
+    fn read_span(&self, span: &Span) -> Result<std::borrow::Cow<'_, [u8]>> {
+        let bytes = self.span_bytes(span)?;
+        if masked_crc32c(&bytes) != span.crc32c {
+            return Err(self.wrong_checksum(span));
         }
         Ok(bytes)
     }
 
-    fn read_strings(&self, extent: &Extent, shape: &[usize]) -> Result<Option<TensorData>> {
+    fn read_strings(&self, span: &Span, shape: &[usize]) -> Result<Option<TensorData>> {
         // The index says how many strings, the shard how long they are: both were counted when it was opened.
-        let values = decode_strings(&self.extent_bytes(extent)?, element_count(shape).unwrap_or(usize::MAX))?;
-        if masked_crc32c(&tensor::checksummed_strings(&values)) != extent.crc32c {
-            return Err(self.wrong_checksum(extent));
+        let values = decode_strings(&self.span_bytes(span)?, element_count(shape).unwrap_or(usize::MAX))?;
+        if masked_crc32c(&tensor::checksummed_strings(&values)) != span.crc32c {
+            return Err(self.wrong_checksum(span));
         }
         Ok(Some(TensorData::Strings(values)))
     }
 
-    fn extent_bytes(&self, extent: &Extent) -> Result<std::borrow::Cow<'_, [u8]>> {
-        let length = usize::try_from(extent.bytes).unwrap_or(usize::MAX);
-        match self.shards.get(extent.shard) {
-            Some(shard) => self.files.read_range(shard, extent.offset, length),
-            None => Err(Error::corrupt("", format!("no shard {}", extent.shard))),
+    fn span_bytes(&self, span: &Span) -> Result<std::borrow::Cow<'_, [u8]>> {
+        let length = usize::try_from(span.bytes).unwrap_or(usize::MAX);
+        match self.shards.get(span.shard) {
+            Some(shard) => self.files.read_range(shard, span.offset, length),
+            None => Err(Error::corrupt("", format!("no shard {}", span.shard))),
         }
     }
 
-    fn wrong_checksum(&self, extent: &Extent) -> Error {
-        let shard = self.shards.get(extent.shard).map_or("", String::as_str);
-        let (bytes, offset) = (grouped(extent.bytes), grouped(extent.offset));
+    fn wrong_checksum(&self, span: &Span) -> Error {
+        let shard = self.shards.get(span.shard).map_or("", String::as_str);
+        let (bytes, offset) = (grouped(span.bytes), grouped(span.offset));
         Error::corrupt("", format!("wrong checksum of {bytes} bytes at {offset} of {shard}"))
-            .with_hint("the file is damaged; fetch it again")
+            .with_hint(DAMAGED)
     }
-}
-
-fn tensor_place(name: &str) -> String {
-    format!("tensor {name:?}")
 }
 
 /// The index as it is written, before it is compared with the shards.
@@ -180,8 +168,8 @@ impl Index {
                 return Err(no_header());
             }
             let count = index.whole.len() + index.slices.len() + 1;
-            check_limit("", "tensors", count as u64, ("tensors", limits.tensors as u64))?;
-            check_limit("", "bytes of a name", key.len() as u64, ("name_bytes", limits.name_bytes as u64))?;
+            check_limit("", "tensors", count as u64, limits.tensors())?;
+            check_limit("", "bytes of a name", key.len() as u64, limits.name_bytes())?;
             if key.first() == Some(&0) {
                 let (name, _) = ordered_code::parse_slice_key(key)
                     .ok_or_else(|| Error::corrupt("", "a key that is neither a name nor a slice"))?;
@@ -202,21 +190,21 @@ impl Index {
     }
 
     /// Checks every entry against the shards' `lengths`, and puts partitioned tensors together.
-    fn resolve(mut self, lengths: &[u64], limits: &Limits) -> Result<BTreeMap<String, Stored>> {
+    fn resolve(mut self, lengths: &[u64], limits: &Limits) -> Result<BTreeMap<String, Stored<Content>>> {
         let mut tensors = BTreeMap::new();
         let mut claims = Vec::new();
         let mut total = 0u64;
         for (name, raw) in std::mem::take(&mut self.whole) {
             let within = |error: Error| error.within(&tensor_place(&name));
             total = total.saturating_add(memory_bytes(raw.dtype, &raw.shape).unwrap_or(u64::MAX));
-            check_limit("", "bytes of tensors", total, ("tensor_bytes", limits.tensor_bytes))?;
+            check_limit("", "bytes of tensors", total, limits.tensor_bytes())?;
             let content = if raw.slices.is_empty() {
-                check_extent(&raw, lengths).map_err(within)?;
-                claims.push((raw.extent, name.clone()));
-                Content::Whole(raw.extent)
+                check_span(&raw, lengths).map_err(within)?;
+                claims.push((raw.span, name.clone()));
+                Content::Whole(raw.span)
             } else {
                 let slices = self.take_slices(&name, &raw, lengths).map_err(within)?;
-                claims.extend(slices.iter().map(|&(_, extent)| (extent, name.clone())));
+                claims.extend(slices.iter().map(|&(_, span)| (span, name.clone())));
                 Content::Slices(slices)
             };
             let entry = Entry { name: name.clone(), dtype: raw.dtype, shape: raw.shape };
@@ -230,12 +218,7 @@ impl Index {
         Ok(tensors)
     }
 
-    fn take_slices(
-        &mut self,
-        name: &str,
-        whole: &RawEntry,
-        lengths: &[u64],
-    ) -> Result<Vec<(Region, Extent)>> {
+    fn take_slices(&mut self, name: &str, whole: &RawEntry, lengths: &[u64]) -> Result<Vec<(Region, Span)>> {
         if whole.dtype.element_bytes().is_none() {
             let message = format!("a partitioned tensor of {}, which featvec does not read", whole.dtype);
             return Err(Error::unsupported("", message));
@@ -252,8 +235,8 @@ impl Index {
                     format!("a slice of {} {:?} in place of {:?}", raw.dtype, raw.shape, region.lengths);
                 return Err(Error::corrupt("", message));
             }
-            check_extent(&raw, lengths)?;
-            slices.push((region, raw.extent));
+            check_span(&raw, lengths)?;
+            slices.push((region, raw.span));
         }
         let regions: Vec<Region> = slices.iter().map(|(region, _)| region.clone()).collect();
         check_partition(&regions, element_count(&whole.shape).unwrap_or(usize::MAX))?;
@@ -302,7 +285,7 @@ fn parse_entry(value: &[u8], limits: &Limits) -> Result<RawEntry> {
     let mut entry = RawEntry {
         dtype: DataType::Unknown(0),
         shape: Vec::new(),
-        extent: Extent { shard: 0, offset: 0, bytes: 0, crc32c: 0 },
+        span: Span { shard: 0, offset: 0, bytes: 0, crc32c: 0 },
         slices: Vec::new(),
     };
     while let Some(field) = message.next_field()? {
@@ -313,10 +296,10 @@ fn parse_entry(value: &[u8], limits: &Limits) -> Result<RawEntry> {
         match field.number {
             1 => entry.dtype = DataType::from_code(field.int32()?),
             2 => entry.shape = parse_known_shape(&field, limits)?,
-            3 => entry.extent.shard = usize::try_from(unsigned()?).unwrap_or(usize::MAX),
-            4 => entry.extent.offset = unsigned()?,
-            5 => entry.extent.bytes = unsigned()?,
-            6 => entry.extent.crc32c = field.fixed32()?,
+            3 => entry.span.shard = usize::try_from(unsigned()?).unwrap_or(usize::MAX),
+            4 => entry.span.offset = unsigned()?,
+            5 => entry.span.bytes = unsigned()?,
+            6 => entry.span.crc32c = field.fixed32()?,
             7 => {
                 check_slice_count(entry.slices.len() + 1)?;
                 entry.slices.push(TensorSlice::parse(field.message("TensorSliceProto")?, limits)?);
@@ -328,8 +311,8 @@ fn parse_entry(value: &[u8], limits: &Limits) -> Result<RawEntry> {
 }
 
 /// Checks that the bytes of `raw` are as many as its shape needs, and lie within their shard.
-fn check_extent(raw: &RawEntry, lengths: &[u64]) -> Result<()> {
-    let Extent { shard, offset, bytes, .. } = raw.extent;
+fn check_span(raw: &RawEntry, lengths: &[u64]) -> Result<()> {
+    let Span { shard, offset, bytes, .. } = raw.span;
     let Some(&length) = lengths.get(shard) else {
         return Err(Error::corrupt("", format!("in shard {shard} of {}", lengths.len())));
     };
@@ -343,15 +326,17 @@ fn check_extent(raw: &RawEntry, lengths: &[u64]) -> Result<()> {
     let left = length.saturating_sub(offset);
     if offset > length || bytes > left {
         let message = format!("{} bytes promised, {} left", grouped(bytes), grouped(left));
-        return Err(Error::corrupt("", message).with_hint("the .data file may be truncated"));
+        return Err(
+            Error::corrupt("", message).with_hint("the .data file may be truncated; fetch or copy it again")
+        );
     }
     Ok(())
 }
 
 /// Checks that no byte belongs to two tensors.
-fn check_disjoint(mut claims: Vec<(Extent, String)>) -> Result<()> {
-    claims.retain(|(extent, _)| extent.bytes > 0);
-    claims.sort_by_key(|(extent, _)| (extent.shard, extent.offset));
+fn check_disjoint(mut claims: Vec<(Span, String)>) -> Result<()> {
+    claims.retain(|(span, _)| span.bytes > 0);
+    claims.sort_by_key(|(span, _)| (span.shard, span.offset));
     for pair in claims.windows(2) {
         if let [(a, first), (b, second)] = pair
             && a.shard == b.shard
@@ -382,13 +367,7 @@ impl BundleWriter {
     /// # Errors
     /// [`ErrorKind::Argument`] for an empty name, one that begins with a zero byte, or one that is there already.
     pub fn add(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
-        if name.is_empty() || name.starts_with('\0') || self.entries.contains_key(name.as_bytes()) {
-            return Err(Error::new(
-                ErrorKind::Argument,
-                tensor_place(name),
-                "no new tensor can be called so",
-            ));
-        }
+        self.check_new_name(name)?;
         self.insert(name.as_bytes().to_vec(), tensor);
         Ok(())
     }
@@ -406,13 +385,7 @@ impl BundleWriter {
         let Some((_, first)) = slices.first() else {
             return Err(Error::new(ErrorKind::Argument, tensor_place(name), "no slices"));
         };
-        if name.is_empty() || name.starts_with('\0') || self.entries.contains_key(name.as_bytes()) {
-            return Err(Error::new(
-                ErrorKind::Argument,
-                tensor_place(name),
-                "no new tensor can be called so",
-            ));
-        }
+        self.check_new_name(name)?;
         let mut entry = Writer::new();
         entry.int64(1, first.dtype().code().into());
         entry.message(2, |writer| write_shape(shape, writer));
@@ -421,6 +394,14 @@ impl BundleWriter {
             self.insert(ordered_code::slice_key(name, slice), tensor);
         }
         self.entries.insert(name.as_bytes().to_vec(), entry.finish());
+        Ok(())
+    }
+
+    fn check_new_name(&self, name: &str) -> Result<()> {
+        if name.is_empty() || name.starts_with('\0') || self.entries.contains_key(name.as_bytes()) {
+            let message = "no new tensor can be called so";
+            return Err(Error::new(ErrorKind::Argument, tensor_place(name), message));
+        }
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Caffe's trained networks: layers with their blobs of numbers.
 
-use crate::limits::{check_limit, grouped};
+use crate::limits::check_limit;
 use crate::protobuf::{Field, Message};
 use crate::tensor::{check_size, element_count};
-use crate::{Error, Limits, Result, Tensor, TensorData};
+use crate::{Error, Limits, Result, Tensor, TensorData, grouped};
 
 /// A decoded caffemodel.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Caffemodel {
     /// # Errors
     /// Damage; a blob whose numbers are not as many as its shape says; no layers; anything beyond `limits`.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Caffemodel> {
-        check_limit("", "bytes", bytes.len() as u64, limits.file())?;
+        check_limit("", "bytes", bytes.len() as u64, limits.file_bytes())?;
         let mut model = Caffemodel { name: String::new(), layers: Vec::new() };
         let mut budget = Budget { limits, blobs: 0, bytes: 0 };
         let mut message = Message::new("NetParameter", bytes, limits);
@@ -48,7 +48,7 @@ impl Caffemodel {
             };
             model.layers.push(layer);
             let layers = model.layers.len() as u64;
-            check_limit("", "layers", layers, ("graph_nodes", limits.graph_nodes as u64))?;
+            check_limit("", "layers", layers, limits.graph_nodes())?;
         }
         if model.layers.is_empty() {
             return Err(Error::corrupt("", "a network without layers"));
@@ -124,7 +124,7 @@ fn v1_kind(code: i32) -> String {
 
 fn parse_blob(field: &Field<'_>, budget: &mut Budget<'_>) -> Result<Tensor> {
     budget.blobs += 1;
-    check_limit("", "blobs", budget.blobs as u64, ("tensors", budget.limits.tensors as u64))?;
+    check_limit("", "blobs", budget.blobs as u64, budget.limits.tensors())?;
     let mut legacy: [Option<i64>; 4] = [None; 4];
     let mut shape: Option<Vec<i64>> = None;
     let (mut floats, mut doubles): (Vec<f32>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -189,6 +189,6 @@ fn parse_blob_shape(field: &Field<'_>, limits: &Limits) -> Result<Vec<i64>> {
 impl Budget<'_> {
     fn charge(&mut self, bytes: usize) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        check_limit("", "bytes of blobs", self.bytes, ("tensor_bytes", self.limits.tensor_bytes))
+        check_limit("", "bytes of blobs", self.bytes, self.limits.tensor_bytes())
     }
 }

@@ -44,11 +44,15 @@ impl Checkpoint {
     /// # Errors
     /// Anything that the format forbids in any of the file's blocks.
     pub fn from_v1(place: impl Into<String>, file: Vec<u8>, limits: &Limits) -> Result<Checkpoint> {
-        V1Checkpoint::open(place.into(), file, limits).map(|checkpoint| Checkpoint(Reader::V1(checkpoint)))
+        V1Checkpoint::open(place.into(), file, limits)
+            .map(|checkpoint| Checkpoint(Reader::V1(checkpoint)))
+            .map_err(Error::of_a_file)
     }
 
     pub(crate) fn open_v2(files: Files, prefix: &str, limits: &Limits) -> Result<Checkpoint> {
-        Bundle::open(files, prefix, limits).map(|bundle| Checkpoint(Reader::V2(bundle)))
+        Bundle::open(files, prefix, limits)
+            .map(|bundle| Checkpoint(Reader::V2(bundle)))
+            .map_err(Error::of_a_file)
     }
 
     /// Which format the files are in.
@@ -70,16 +74,16 @@ impl Checkpoint {
     /// All tensors, sorted by name.
     pub fn entries(&self) -> Box<dyn Iterator<Item = &Entry> + '_> {
         match &self.0 {
-            Reader::V1(checkpoint) => Box::new(checkpoint.entries()),
-            Reader::V2(bundle) => Box::new(bundle.entries()),
+            Reader::V1(checkpoint) => Box::new(checkpoint.tensors().entries()),
+            Reader::V2(bundle) => Box::new(bundle.tensors().entries()),
         }
     }
 
     /// The tensor `name`, unread.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         match &self.0 {
-            Reader::V1(checkpoint) => checkpoint.entry(name),
-            Reader::V2(bundle) => bundle.entry(name),
+            Reader::V1(checkpoint) => checkpoint.tensors().entry(name),
+            Reader::V2(bundle) => bundle.tensors().entry(name),
         }
     }
 
@@ -92,9 +96,11 @@ impl Checkpoint {
             Reader::V1(checkpoint) => checkpoint.read(name),
             Reader::V2(bundle) => bundle.read(name),
         };
-        tensor.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Mismatch, self.place(), format!("there is no tensor {name:?}")))
-        })
+        tensor
+            .unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Mismatch, "", format!("there is no tensor {name:?}")))
+            })
+            .map_err(|error| error.within(&self.place()).of_a_file())
     }
 
     /// Reads every tensor once, for its checksum's sake.

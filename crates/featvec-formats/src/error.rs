@@ -37,6 +37,11 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// What to do about a file that is not as it was written.
+pub(crate) const DAMAGED: &str = "the file is damaged; fetch or copy it again";
+/// What to do about a file that ends too early.
+pub(crate) const TRUNCATED: &str = "the file may be truncated; fetch or copy it again";
+
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -72,6 +77,15 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what to do about damage of a file that can be had again, unless there is a better hint already.
+    #[must_use]
+    pub(crate) fn of_a_file(mut self) -> Error {
+        if self.0.kind == ErrorKind::Corrupt {
+            self.0.hint.get_or_insert_with(|| DAMAGED.into());
+        }
         self
     }
 

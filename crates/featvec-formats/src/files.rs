@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::limits::check_limit;
+use crate::limits::{Limit, check_limit};
 use crate::{Error, ErrorKind, Result};
 
 /// Files by their names relative to a root, with `/` between folders.
@@ -83,7 +83,7 @@ impl Files {
     }
 
     /// The whole file `name`, if it has at most `limit` bytes (the limit's name comes first).
-    pub(crate) fn read(&self, name: &str, limit: (&str, u64)) -> Result<Cow<'_, [u8]>> {
+    pub(crate) fn read(&self, name: &str, limit: Limit) -> Result<Cow<'_, [u8]>> {
         let place = self.place(name);
         match self {
             Files::Folder(path) => Ok(Cow::Owned(read_file(&path.join(name), limit)?)),
@@ -138,7 +138,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File> {
 }
 
 /// Reads a regular file of at most `limit` bytes.
-pub(crate) fn read_file(path: &Path, limit: (&str, u64)) -> Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path, limit: Limit) -> Result<Vec<u8>> {
     let place = path.display().to_string();
     let io = |error| Error::io(&*place, error);
     let file = open_file(path)?;

@@ -35,7 +35,7 @@ impl HubModule {
     /// # Errors
     /// No module there, or not one of the TF1 Hub format; damage in any of its files; anything beyond `limits`.
     pub fn open(path: &Path, limits: &Limits) -> Result<HubModule> {
-        HubModule::from_files(Files::Folder(path.to_owned()), limits)
+        HubModule::from_files(Files::Folder(path.to_owned()), limits).map_err(Error::of_a_file)
     }
 
     /// Whether `files` have what makes a module one.
@@ -53,7 +53,7 @@ impl HubModule {
                 Error::unsupported(place, "no module here: tfhub_module.pb and saved_model.pb are missing")
             });
         }
-        let read = |name: &str| files.read(name, limits.graph());
+        let read = |name: &str| files.read(name, limits.graph_bytes());
         check_format(&read(MODULE_FILE)?, limits).map_err(|error| error.within(&files.place(MODULE_FILE)))?;
         if !files.contains(GRAPH_FILE) {
             return Err(Error::corrupt(files.place(GRAPH_FILE), "the module has no graph")

@@ -24,11 +24,13 @@
 pub mod archive;
 mod bundle;
 mod caffemodel;
+mod catalog;
 mod checkpoint;
 mod checksum;
 mod data_type;
 mod error;
 mod files;
+mod grouped;
 mod hub_module;
 mod limits;
 pub mod npy;
@@ -50,6 +52,7 @@ pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
 pub use checksum::masked_crc32c;
 pub use data_type::DataType;
 pub use error::{Error, ErrorKind, Result};
+pub use grouped::grouped;
 pub use hub_module::{HubModule, ImageModuleInfo};
 pub use limits::Limits;
 pub use saved_model::{

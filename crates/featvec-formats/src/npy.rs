@@ -2,9 +2,8 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crate::limits::grouped;
 use crate::tensor::{check_size, element_count};
-use crate::{DataType, Error, Limits, Result, Tensor, TensorData};
+use crate::{DataType, Error, Limits, Result, Tensor, TensorData, grouped};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Longest header that is read. numpy itself stops at 10 000 characters.

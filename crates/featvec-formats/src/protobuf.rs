@@ -3,6 +3,8 @@
 //! There are no generated types. A message is a loop over its fields; whoever reads it names the message, so that an
 //! error can say `BundleEntryProto field 5`. Fields that nobody asks about are skipped.
 
+use crate::error::TRUNCATED;
+use crate::limits::{Limit, check_limit};
 use crate::{Error, Limits, Result, varint};
 
 /// A message being read, field by field.
@@ -10,7 +12,8 @@ use crate::{Error, Limits, Result, varint};
 pub struct Message<'a> {
     name: &'static str,
     rest: &'a [u8],
-    depth_left: usize,
+    depth: u64,
+    most_depth: Limit,
 }
 
 /// One field of a [`Message`]. Its accessors fail where the bytes are of another wire type than asked for.
@@ -20,7 +23,8 @@ pub struct Field<'a> {
     pub number: u32,
     message: &'static str,
     value: Value<'a>,
-    depth_left: usize,
+    depth: u64,
+    most_depth: Limit,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +38,7 @@ enum Value<'a> {
 impl<'a> Message<'a> {
     /// Reads `bytes` as the message type `name`, the outermost one.
     pub fn new(name: &'static str, bytes: &'a [u8], limits: &Limits) -> Message<'a> {
-        Message { name, rest: bytes, depth_left: limits.message_depth }
+        Message { name, rest: bytes, depth: 0, most_depth: limits.message_depth() }
     }
 
     /// The next field, or `None` at the end of the message.
@@ -52,7 +56,7 @@ impl<'a> Message<'a> {
         }
         let in_field = |message: String| Error::corrupt(format!("{} field {number}", self.name), message);
         let truncated = |promised: u64, left: usize| {
-            in_field(format!("{promised} bytes promised, {left} left")).with_hint("the file may be truncated")
+            in_field(format!("{promised} bytes promised, {left} left")).with_hint(TRUNCATED)
         };
         let value = match tag & 7 {
             0 => Value::Varint(
@@ -82,7 +86,8 @@ impl<'a> Message<'a> {
             }
             wire_type => return Err(in_field(format!("wire type {wire_type} is not in use"))),
         };
-        Ok(Some(Field { number, message: self.name, value, depth_left: self.depth_left }))
+        let Message { name, depth, most_depth, .. } = *self;
+        Ok(Some(Field { number, message: name, value, depth, most_depth }))
     }
 
     fn error(&self, message: &str) -> Error {
@@ -144,14 +149,13 @@ impl<'a> Field<'a> {
     /// A nested message of type `name`.
     ///
     /// # Errors
-    /// Also where messages are nested deeper than [`Limits::message_depth`].
+    /// Also where messages are nested deeper than [`field@Limits::message_depth`].
     pub fn message(&self, name: &'static str) -> Result<Message<'a>> {
         let rest = self.bytes()?;
-        let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| {
-            Error::new(crate::ErrorKind::Limit, self.place(), "messages are nested too deeply")
-                .with_hint("if the file is to be trusted, raise the limit message_depth")
-        })?;
-        Ok(Message { name, rest, depth_left })
+        let depth = self.depth.saturating_add(1);
+        check_limit("", "levels of nested messages", depth, self.most_depth)
+            .map_err(|error| error.within(&self.place()))?;
+        Ok(Message { name, rest, depth, most_depth: self.most_depth })
     }
 
     /// One entry of a `map<string, _>`: its key, and the field that holds the value, if it is not the default.

@@ -98,7 +98,7 @@ impl SavedModel {
     /// Damage; a graph with two nodes of one name or an input that no node provides; two graphs with the same tags;
     /// anything beyond `limits`.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<SavedModel> {
-        check_limit("", "bytes", bytes.len() as u64, limits.graph())?;
+        check_limit("", "bytes", bytes.len() as u64, limits.graph_bytes())?;
         let mut message = Message::new("SavedModel", bytes, limits);
         let mut model = SavedModel::default();
         let mut node_count = 0;
@@ -112,11 +112,10 @@ impl SavedModel {
                 _ => {}
             }
         }
-        for (i, graph) in model.graphs.iter().enumerate() {
-            if model.graphs[..i].iter().any(|other| other.tags == graph.tags) {
-                let message = format!("two graphs have the same tags {:?}", graph.tags);
-                return Err(Error::corrupt("", message));
-            }
+        let mut seen = BTreeSet::new();
+        if let Some(graph) = model.graphs.iter().find(|graph| !seen.insert(&graph.tags)) {
+            let message = format!("two graphs have the same tags {:?}", graph.tags);
+            return Err(Error::corrupt("", message));
         }
         Ok(model)
     }

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::error::TRUNCATED;
 use crate::files::{Files, open_file, read_file};
 use crate::limits::check_limit;
-use crate::{Caffemodel, Checkpoint, Error, ErrorKind, HubModule, Limits, Result, archive, table, varint};
+use crate::{Caffemodel, Checkpoint, Error, ErrorKind, HubModule, Limits, Result, archive, table};
+
+mod describe;
+pub use describe::describe;
+use describe::is_caffemodel;
 
 const WHAT_TO_GIVE: &str = "give a TF1 Hub module (folder, .tar or .tar.gz), a checkpoint (.ckpt file, or .index with its \
                             .data files) or a .caffemodel";
@@ -28,6 +33,10 @@ pub enum Source {
 /// # Errors
 /// Nothing there; something else, and then the message says what it looks like; damage; anything beyond `limits`.
 pub fn open(path: &Path, limits: &Limits) -> Result<Source> {
+    open_path(path, limits).map_err(Error::of_a_file)
+}
+
+fn open_path(path: &Path, limits: &Limits) -> Result<Source> {
     let place = path.display().to_string();
     if path.is_dir() {
         return open_files(Files::Folder(path.to_owned()), limits);
@@ -50,13 +59,13 @@ pub fn open(path: &Path, limits: &Limits) -> Result<Source> {
     let mut head = Vec::new();
     let file = open_file(path)?;
     let length = file.metadata().map_err(|error| Error::io(&*place, error))?.len();
-    check_limit(&place, "bytes", length, limits.file())?;
+    check_limit(&place, "bytes", length, limits.file_bytes())?;
     file.take(512).read_to_end(&mut head).map_err(|error| Error::io(&*place, error))?;
     if archive::is_archive(&head) {
         let members = archive::unpack(open_file(path)?, limits).map_err(|error| error.within(&place))?;
         return open_files(Files::Memory { archive: path.to_owned(), members }, limits);
     }
-    let bytes = read_file(path, limits.file())?;
+    let bytes = read_file(path, limits.file_bytes())?;
     if is_index(&bytes, limits) {
         let prefix = name.strip_suffix(".index").ok_or_else(|| nameless_index(&place))?;
         return Checkpoint::open_v2(siblings(), prefix, limits).map(Source::Checkpoint);
@@ -104,7 +113,7 @@ fn open_files(files: Files, limits: &Limits) -> Result<Source> {
     if let Some(prefix) = name.strip_suffix(".index") {
         return Checkpoint::open_v2(files, prefix, limits).map(Source::Checkpoint);
     }
-    let bytes = files.read(&name, limits.file())?.into_owned();
+    let bytes = files.read(&name, limits.file_bytes())?.into_owned();
     match is_index(&bytes, limits) {
         true => Err(nameless_index(&files.place(&name))),
         false => open_bytes(files.place(&name), bytes, limits),
@@ -142,6 +151,7 @@ fn latest_checkpoint(files: &Files, names: &[String]) -> Result<Option<String>> 
     let found = [format!("{name}.index"), name.to_owned()].into_iter().find(|name| files.contains(name));
     found.map(Some).ok_or_else(|| {
         Error::new(ErrorKind::Mismatch, files.place(STATE), format!("it names {name:?}, which is not here"))
+            .with_hint("give the checkpoint that you mean")
     })
 }
 
@@ -180,13 +190,24 @@ fn open_bytes(place: String, bytes: Vec<u8>, limits: &Limits) -> Result<Source> 
         let model = Caffemodel::parse(&bytes, limits).map_err(|error| error.within(&place))?;
         return Ok(Source::Caffemodel(model));
     }
-    if bytes.starts_with(&[0, 0])
-        && matches!(bytes.get(3..8), Some([0x0a, ..] | [_, 0x0a, ..] | [_, _, 0x0a, ..]))
-    {
-        return Err(Error::corrupt(place, "it begins as a V1 checkpoint does, but does not end as one")
-            .with_hint("the file is truncated; fetch it again"));
+    if begins_as_a_table(&bytes) {
+        let message = "it begins as a checkpoint does, but does not end as one";
+        return Err(Error::corrupt(place, message).with_hint(TRUNCATED));
     }
-    Err(Error::unsupported(place, format!("this is {}", describe(&bytes))).with_hint(WHAT_TO_GIVE))
+    let what = describe(&bytes).unwrap_or("no format that featvec knows");
+    Err(Error::unsupported(place, format!("this is {what}")).with_hint(WHAT_TO_GIVE))
+}
+
+/// Whether the first record of `bytes` is that of a checkpoint: an empty key, and as the value a message that begins
+/// with a nested one (V1) or with the count of shards (the index of a V2 checkpoint, whose value is short).
+fn begins_as_a_table(bytes: &[u8]) -> bool {
+    match bytes {
+        [0, 0, value @ ..] => matches!(
+            value,
+            [_, 0x0a, ..] | [_, _, 0x0a, ..] | [_, _, _, 0x0a, ..] | [2..=0x7f, 0x08, 1..=0xff, ..]
+        ),
+        _ => false,
+    }
 }
 
 /// Whether `bytes` are the index of a V2 checkpoint rather than a V1 checkpoint: both are tables, but the first record
@@ -199,115 +220,4 @@ fn is_index(bytes: &[u8], limits: &Limits) -> bool {
         Err(stop())
     });
     is_index && seen.is_err()
-}
-
-/// What a file is that begins with `head`, as far as it can be told.
-pub(crate) fn describe(head: &[u8]) -> String {
-    let known: &[(&[u8], &str)] = &[
-        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-        (b"\xff\xd8\xff", "a JPEG picture"),
-        (b"GIF8", "a GIF picture"),
-        (b"BM", "a BMP picture"),
-        (b"\x89HDF\r\n\x1a\n", "an HDF5 file, perhaps of Keras"),
-        (b"PK\x03\x04", "a zip file, as PyTorch, Keras and numpy write them"),
-        (b"\x93NUMPY", "an array of numpy"),
-        (b"%PDF", "a PDF document"),
-        (b"\x1f\x8b", "a gzip file"),
-        (b"BZh", "a bzip2 file"),
-        (b"\xfd7zXZ", "an xz file"),
-        (b"\x28\xb5\x2f\xfd", "a zstd file"),
-        (b"GGUF", "a GGUF file"),
-    ];
-    if head.is_empty() {
-        return "an empty file".into();
-    }
-    if let Some((_, what)) = known.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return (*what).into();
-    }
-    match head {
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "a WebP picture",
-        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => "a TensorFlow Lite model",
-        [_, _, _, _, _, _, _, _, b'{', b'"', ..] => "a safetensors file",
-        [0x80, 2..=5, ..] => "a Python pickle, perhaps of PyTorch",
-        _ if is_html(head) => "a web page, not the file that it may have been the link to",
-        _ => return describe_message(head),
-    }
-    .into()
-}
-
-fn is_html(head: &[u8]) -> bool {
-    let start = head.trim_ascii_start();
-    [&b"<!doctype"[..], b"<html"]
-        .iter()
-        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)))
-}
-
-fn describe_message(head: &[u8]) -> String {
-    let fields = peek(head);
-    match &fields[..] {
-        [(1, Peeked::Number(1..=30)), (2 | 7, Peeked::Bytes(producer)), ..] if is_text(producer) => {
-            "an ONNX model"
-        }
-        [(1, Peeked::Number(_)), (2, Peeked::Bytes(_)), ..] => "a saved_model.pb alone, without its folder",
-        [(2, Peeked::Bytes(graph)), ..] if matches!(peek(graph)[..], [(1, Peeked::Bytes(_)), ..]) => {
-            "a saved_model.pb alone, without its folder"
-        }
-        [(1, Peeked::Bytes(node)), ..] if is_node(node) => "a frozen TensorFlow graph",
-        _ if is_text(head.get(..head.len().min(512)).unwrap_or(head)) => "a text file",
-        _ => "no format that featvec knows",
-    }
-    .into()
-}
-
-fn is_node(bytes: &[u8]) -> bool {
-    matches!(&peek(bytes)[..], [(1, Peeked::Bytes(name)), (2, Peeked::Bytes(op)), ..] if is_text(name) && is_text(op))
-}
-
-/// Whether `bytes` begin as a caffemodel does: perhaps with a name, then with a layer that begins with a text.
-fn is_caffemodel(bytes: &[u8]) -> bool {
-    let begins_with_text = |layer: &[u8], numbers: std::ops::RangeInclusive<u64>| matches!(&peek(layer)[..], [(number, Peeked::Bytes(text)), ..] if numbers.contains(number) && is_text(text));
-    for (number, value) in peek(bytes) {
-        match (number, value) {
-            (1, Peeked::Bytes(name)) if is_text(name) => {}
-            (2, Peeked::Bytes(layer)) => return begins_with_text(layer, 2..=4),
-            (100, Peeked::Bytes(layer)) => return begins_with_text(layer, 1..=1),
-            (3, Peeked::Bytes(_)) | (4 | 5, Peeked::Number(_)) | (6 | 8, Peeked::Bytes(_)) => {}
-            _ => return false,
-        }
-    }
-    false
-}
-
-fn is_text(bytes: &[u8]) -> bool {
-    // What has no length of its own may be cut within a character.
-    let is_utf8 = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
-    let is_control = |byte: &u8| (*byte < b' ' && !b"\t\r\n".contains(byte)) || *byte == 0x7f;
-    !bytes.is_empty() && is_utf8 && !bytes.iter().any(is_control)
-}
-
-/// A field of what may be a protobuf message.
-enum Peeked<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The first fields of what may be a protobuf message; the last may be cut short.
-fn peek(mut bytes: &[u8]) -> Vec<(u64, Peeked<'_>)> {
-    const MOST: usize = 16;
-    let mut fields = Vec::new();
-    while fields.len() < MOST && !bytes.is_empty() {
-        let Some(tag) = varint::take(&mut bytes) else { break };
-        let Some(number) = varint::take(&mut bytes) else { break };
-        match tag & 7 {
-            0 => fields.push((tag >> 3, Peeked::Number(number))),
-            2 => {
-                let length = usize::try_from(number).unwrap_or(usize::MAX).min(bytes.len());
-                let (content, rest) = bytes.split_at(length);
-                fields.push((tag >> 3, Peeked::Bytes(content)));
-                bytes = rest;
-            }
-            _ => break,
-        }
-    }
-    fields
 }

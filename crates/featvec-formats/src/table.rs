@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::limits::{check_limit, grouped};
-use crate::{Error, Limits, Result, masked_crc32c, varint};
+use crate::error::{DAMAGED, TRUNCATED};
+use crate::limits::{Limit, check_limit};
+use crate::{Error, Limits, Result, grouped, masked_crc32c, varint};
 
 mod writer;
 pub use writer::{Compression, TableWriter};
@@ -16,6 +17,9 @@ const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 const FOOTER_BYTES: usize = 48;
 /// One byte of compression type and the block's checksum.
 const TRAILER_BYTES: usize = 5;
+/// The key of a slice holds a name, perhaps with every byte escaped, and a few numbers. Longer keys are refused, since
+/// records share prefixes: few bytes of a file could stand for many long keys.
+const KEY_BYTES_PER_NAME_BYTE: u64 = 4;
 
 /// Where a block is, without its trailer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +55,12 @@ pub(crate) fn is_table(bytes: &[u8]) -> bool {
 /// All records of the table `file`, in the order of their keys.
 ///
 /// # Errors
-/// Anything that the format forbids, in any block; more records than [`Limits::tensors`].
+/// Anything that the format forbids, in any block; more records than [`field@Limits::tensors`].
 pub fn records(file: &[u8], limits: &Limits) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut records = Vec::new();
     visit_records(file, limits, |_, key, _, value| {
         records.push((key.to_vec(), value.to_vec()));
-        check_limit("", "records", records.len() as u64, ("tensors", limits.tensors as u64))
+        check_limit("", "records", records.len() as u64, limits.tensors())
     })?;
     Ok(records)
 }
@@ -75,7 +79,7 @@ pub(crate) fn visit_records(
     let mut next_offset = 0;
     let mut last_key: Option<Vec<u8>> = None;
     let index_block = read_block(file, index, limits)?;
-    let mut index_entries = Entries::new(&index_block, index)?;
+    let mut index_entries = Entries::new(&index_block, index, limits)?;
     while index_entries.advance()? {
         let mut value = index_entries.value();
         let data = BlockHandle::take(&mut value)
@@ -83,7 +87,7 @@ pub(crate) fn visit_records(
             .ok_or_else(|| index_entries.error("a data block that is not where the last one ended"))?;
         next_offset = data.end();
         let block = read_block(file, data, limits)?;
-        let mut entries = Entries::new(&block, data)?;
+        let mut entries = Entries::new(&block, data, limits)?;
         while entries.advance()? {
             if last_key.take().is_some_and(|last| *last >= *entries.key()) {
                 return Err(entries.error("its first key does not come after the block before"));
@@ -100,7 +104,7 @@ pub(crate) fn visit_records(
         return Err(Error::corrupt("footer", "a gap between the data and the meta-index"));
     }
     let meta_block = read_block(file, meta_index, limits)?;
-    let mut meta = Entries::new(&meta_block, meta_index)?;
+    let mut meta = Entries::new(&meta_block, meta_index, limits)?;
     if meta.advance()? {
         return Err(Error::unsupported(
             "meta-index",
@@ -113,12 +117,11 @@ pub(crate) fn visit_records(
 fn read_footer(file: &[u8]) -> Result<(BlockHandle, BlockHandle)> {
     let Some((blocks, footer)) = file.split_last_chunk::<FOOTER_BYTES>() else {
         let message = format!("{} bytes are too few for a checkpoint's table", file.len());
-        return Err(Error::corrupt("", message).with_hint("the file may be truncated"));
+        return Err(Error::corrupt("", message).with_hint(TRUNCATED));
     };
     let (mut handles, magic) = footer.split_at(FOOTER_BYTES - 8);
     if magic != MAGIC.to_le_bytes() {
-        return Err(Error::corrupt("", "it does not end as a checkpoint's table does")
-            .with_hint("the file may be truncated"));
+        return Err(Error::corrupt("", "it does not end as a checkpoint's table does").with_hint(TRUNCATED));
     }
     let damaged = || Error::corrupt("footer", "the blocks that it names do not fill the file");
     let meta_index = BlockHandle::take(&mut handles).ok_or_else(damaged)?;
@@ -142,9 +145,7 @@ pub(crate) fn read_block<'a>(file: &'a [u8], handle: BlockHandle, limits: &Limit
     })?;
     let (content, checksum) = stored.split_at(stored.len() - 4);
     if masked_crc32c(content).to_le_bytes() != checksum {
-        return Err(
-            Error::corrupt(place(), "wrong checksum").with_hint("the file is damaged; fetch it again")
-        );
+        return Err(Error::corrupt(place(), "wrong checksum").with_hint(DAMAGED));
     }
     match content.split_last() {
         Some((0, block)) => Ok(Cow::Borrowed(block)),
@@ -161,7 +162,7 @@ fn unpack(packed: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     if length / 64 > packed.len() / 3 + 1 {
         return Err(Error::corrupt("", format!("{} bytes cannot unpack to {length}", packed.len())));
     }
-    check_limit("", "bytes unpacked", length as u64, limits.file())?;
+    check_limit("", "bytes unpacked", length as u64, limits.file_bytes())?;
     snap::raw::Decoder::new().decompress_vec(packed).map_err(damaged)
 }
 
@@ -175,10 +176,11 @@ struct Entries<'b> {
     key: Vec<u8>,
     value: Range<usize>,
     count: usize,
+    most_key_bytes: Limit,
 }
 
 impl<'b> Entries<'b> {
-    fn new(block: &'b [u8], handle: BlockHandle) -> Result<Entries<'b>> {
+    fn new(block: &'b [u8], handle: BlockHandle, limits: &Limits) -> Result<Entries<'b>> {
         let (records, restarts) = block
             .split_last_chunk()
             .and_then(|(rest, &count)| {
@@ -192,7 +194,10 @@ impl<'b> Entries<'b> {
                 )
             })?;
         let (restarts, _) = restarts.as_chunks();
-        Ok(Entries { handle, records, restarts, position: 0, key: Vec::new(), value: 0..0, count: 0 })
+        let (name, most) = limits.name_bytes();
+        let most_key_bytes = (name, most.saturating_mul(KEY_BYTES_PER_NAME_BYTE));
+        let (position, key, value, count) = (0, Vec::new(), 0..0, 0);
+        Ok(Entries { handle, records, restarts, position, key, value, count, most_key_bytes })
     }
 
     /// Goes on to the next record; false at the end.
@@ -229,6 +234,9 @@ impl<'b> Entries<'b> {
         if self.count > 0 && self.key[shared..] >= *suffix {
             return Err(self.error("its keys are not in ascending order"));
         }
+        let key_bytes = (shared + suffix.len()) as u64;
+        check_limit("", "bytes of a key", key_bytes, self.most_key_bytes)
+            .map_err(|error| error.within(&self.place()))?;
         self.key.truncate(shared);
         self.key.extend(suffix);
         let start = self.records.len() - after.len();
@@ -251,6 +259,10 @@ impl<'b> Entries<'b> {
     }
 
     fn error(&self, message: &str) -> Error {
-        Error::corrupt(format!("block at {}", self.handle.offset), message)
+        Error::corrupt(self.place(), message)
+    }
+
+    fn place(&self) -> String {
+        format!("block at {}", self.handle.offset)
     }
 }

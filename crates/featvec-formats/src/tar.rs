@@ -2,8 +2,9 @@
 
 use std::io::Read;
 
-use crate::limits::{check_limit, grouped};
-use crate::{Error, Limits, Result};
+use crate::error::TRUNCATED;
+use crate::limits::check_limit;
+use crate::{Error, Limits, Result, grouped};
 
 const BLOCK_BYTES: usize = 512;
 /// Longest name, and longest extended header, that is read.
@@ -63,8 +64,7 @@ impl<'l, R: Read> Reader<'l, R> {
                 return self.finish().map(|()| None);
             }
             self.entries += 1;
-            let limit = ("archive_entries", self.limits.archive_entries as u64);
-            check_limit("", "members", self.entries as u64, limit)?;
+            check_limit("", "members", self.entries as u64, self.limits.archive_entries())?;
             let header = Header(&header);
             let length = header.check().map_err(|error| error.within(&self.place))?;
             match header.kind() {
@@ -99,8 +99,8 @@ impl<'l, R: Read> Reader<'l, R> {
                     let name = safe_name(&name, self.limits).map_err(|error| error.within(&self.place))?;
                     // Refused now rather than after reading up to the limit.
                     let total = self.bytes.saturating_add(length);
-                    check_limit(&self.place, "bytes", length, self.limits.file())?;
-                    check_limit(&self.place, "bytes unpacked", total, self.limits.archive())?;
+                    check_limit(&self.place, "bytes", length, self.limits.file_bytes())?;
+                    check_limit(&self.place, "bytes unpacked", total, self.limits.archive_bytes())?;
                     if name.is_empty() && kind == MemberKind::File {
                         return Err(Error::corrupt(&self.place, "a file without a name"));
                     }
@@ -192,7 +192,7 @@ impl<'l, R: Read> Reader<'l, R> {
             }
         };
         self.bytes += count as u64;
-        check_limit(&self.place, "bytes unpacked", self.bytes, self.limits.archive())?;
+        check_limit(&self.place, "bytes unpacked", self.bytes, self.limits.archive_bytes())?;
         Ok(count)
     }
 
@@ -214,7 +214,7 @@ impl<'l, R: Read> Reader<'l, R> {
             &self.place,
             format!("the archive breaks off after {} bytes unpacked", grouped(self.bytes)),
         )
-        .with_hint("the file is truncated; fetch it again")
+        .with_hint(TRUNCATED)
     }
 }
 
@@ -314,7 +314,7 @@ fn safe_name(name: &[u8], limits: &Limits) -> Result<String> {
             .with_hint("the archive is damaged or hostile; nothing was written there"))
     };
     let Ok(name) = std::str::from_utf8(name) else { return refuse("a name that is not UTF-8") };
-    check_limit("", "bytes of a name", name.len() as u64, ("name_bytes", limits.name_bytes as u64))?;
+    check_limit("", "bytes of a name", name.len() as u64, limits.name_bytes())?;
     if name.split('/').count() > MOST_PARTS {
         return refuse("a name of too many folders");
     }

@@ -1,7 +1,7 @@
 //! Tensors: a shape and the elements, and how TensorFlow lays them out in bytes.
 
 use crate::tensor_slice::Region;
-use crate::{DataType, Error, ErrorKind, Limits, Result, checksum, limits, varint};
+use crate::{DataType, Error, ErrorKind, Limits, Result, checksum, grouped, limits, varint};
 
 /// A shape of which parts may be unknown: `None` is an unknown rank, an inner `None` an unknown size.
 pub type PartialShape = Option<Vec<Option<u64>>>;
@@ -197,8 +197,8 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))
 }
 
-/// The bytes that a tensor of `dtype` and `shape` takes in memory, for a comparison with [`Limits::tensor_bytes`];
-/// the strings themselves, of unknown length, come on top.
+/// The bytes that a tensor of `dtype` and `shape` takes in memory, for a comparison with
+/// [`field@Limits::tensor_bytes`]; the strings themselves, of unknown length, come on top.
 pub(crate) fn memory_bytes(dtype: DataType, shape: &[usize]) -> Option<u64> {
     let element_bytes = match dtype {
         DataType::String => size_of::<Vec<u8>>(),
@@ -211,7 +211,7 @@ pub(crate) fn memory_bytes(dtype: DataType, shape: &[usize]) -> Option<u64> {
 pub(crate) fn check_size(dtype: DataType, shape: &[usize], limits: &Limits) -> Result<usize> {
     let impossible = || Error::corrupt("", format!("more elements than can be counted in {shape:?}"));
     let bytes = memory_bytes(dtype, shape).ok_or_else(impossible)?;
-    limits::check_limit("", "bytes of elements", bytes, ("tensor_bytes", limits.tensor_bytes))?;
+    limits::check_limit("", "bytes of elements", bytes, limits.tensor_bytes())?;
     element_count(shape).ok_or_else(impossible)
 }
 
@@ -293,8 +293,8 @@ pub(crate) fn decode_strings(mut bytes: &[u8], count: usize) -> Result<Vec<Vec<u
         let Some((value, rest)) = text.split_at_checked(length) else {
             let message = format!(
                 "string {i}: {} bytes promised, {} left",
-                limits::grouped(length as u64),
-                limits::grouped(text.len() as u64)
+                grouped(length as u64),
+                grouped(text.len() as u64)
             );
             return Err(Error::corrupt("", message));
         };

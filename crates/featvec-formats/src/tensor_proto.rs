@@ -1,9 +1,11 @@
 //! TensorFlow's protobuf forms of shapes and tensors.
 
-use crate::limits::grouped;
+use std::iter;
+
+use crate::limits::check_limit;
 use crate::protobuf::{Field, Message, Writer};
 use crate::tensor::{check_size, element_count};
-use crate::{DataType, Error, Limits, PartialShape, Result, Tensor, TensorData};
+use crate::{DataType, Error, Limits, PartialShape, Result, Tensor, TensorData, grouped};
 
 /// A constant as a graph holds it, not yet decoded: most constants of a graph are of no interest, and few bytes may
 /// stand for many elements.
@@ -34,7 +36,8 @@ impl TensorProto {
     /// The tensor itself.
     ///
     /// # Errors
-    /// A type that featvec does not read, a size beyond [`Limits::tensor_bytes`], or values that do not fit the shape.
+    /// A type that featvec does not read, a size beyond [`field@Limits::tensor_bytes`], or values that do not fit the
+    /// shape.
     pub fn decode(&self, limits: &Limits) -> Result<Tensor> {
         let data = decode_values(&self.bytes, (self.dtype, &self.shape), Missing::Repeat, limits)?;
         Tensor::new(self.shape.clone(), data)
@@ -84,24 +87,9 @@ pub(crate) fn decode_values(
     };
     let values = Values { message: proto(), number, count, missing };
     match dtype {
-        DataType::F32 => values
-            .collect(|field, out| {
-                out.extend(field.words32()?.iter().map(|&word| f32::from_le_bytes(word)));
-                Ok(())
-            })
-            .map(TensorData::F32),
-        DataType::F64 => values
-            .collect(|field, out| {
-                out.extend(field.words64()?.iter().map(|&word| f64::from_le_bytes(word)));
-                Ok(())
-            })
-            .map(TensorData::F64),
-        DataType::String => values
-            .collect(|field, out| {
-                out.push(field.bytes()?.to_vec());
-                Ok(())
-            })
-            .map(TensorData::Strings),
+        DataType::F32 => values.floats(Field::words32, f32::from_le_bytes).map(TensorData::F32),
+        DataType::F64 => values.floats(Field::words64, f64::from_le_bytes).map(TensorData::F64),
+        DataType::String => values.strings(limits).map(TensorData::Strings),
         DataType::I8 => values.integers(|value| i8::try_from(value).ok()).map(TensorData::I8),
         DataType::I16 => values.integers(|value| i16::try_from(value).ok()).map(TensorData::I16),
         DataType::I32 => values.integers(|value| i32::try_from(value).ok()).map(TensorData::I32),
@@ -139,36 +127,77 @@ struct Values<'a> {
     missing: Missing,
 }
 
-impl Values<'_> {
-    fn integers<T: Clone + Default>(self, convert: impl Fn(i64) -> Option<T>) -> Result<Vec<T>> {
-        self.collect(|field, out| {
+impl<'a> Values<'a> {
+    fn integers<T: Clone + Default>(mut self, convert: impl Fn(i64) -> Option<T>) -> Result<Vec<T>> {
+        let values = self.found(|field, found| {
             for value in field.varints()? {
                 let value = value?.cast_signed();
                 let out_of_range = || field.error(format!("{value} is out of its type's range"));
-                out.push(convert(value).ok_or_else(out_of_range)?);
+                found.add(iter::once(convert(value).ok_or_else(out_of_range)?))?;
             }
             Ok(())
-        })
+        })?;
+        Ok(self.filled(values))
     }
 
-    fn collect<T: Clone + Default>(
+    fn floats<T: Clone + Default, const N: usize>(
         mut self,
-        read: impl Fn(&Field<'_>, &mut Vec<T>) -> Result<()>,
+        words: impl for<'f> Fn(&'f Field<'a>) -> Result<&'f [[u8; N]]>,
+        convert: fn([u8; N]) -> T,
     ) -> Result<Vec<T>> {
-        let mut values = Vec::new();
+        let values = self.found(|field, found| found.add(words(field)?.iter().map(|&word| convert(word))))?;
+        Ok(self.filled(values))
+    }
+
+    fn strings(mut self, limits: &Limits) -> Result<Vec<Vec<u8>>> {
+        let values = self.found(|field, found| found.add(iter::once(field.bytes()?.to_vec())))?;
+        // The count was held against the limit, but not how long the text is that is repeated.
+        let last = values.last().map_or(0, Vec::len) as u64;
+        let repeated = ((self.count - values.len()) as u64).saturating_mul(last);
+        check_limit("", "bytes of text", repeated, limits.tensor_bytes())?;
+        Ok(self.filled(values))
+    }
+
+    /// The values that are there, as `read` finds them in each field: at most as many as there are elements.
+    fn found<T>(&mut self, read: impl Fn(&Field<'a>, &mut Found<T>) -> Result<()>) -> Result<Vec<T>> {
+        let mut found = Found { values: Vec::new(), number: self.number, most: self.count };
         while let Some(field) = self.message.next_field()? {
             if field.number == self.number {
-                read(&field, &mut values)?;
+                read(&field, &mut found)?;
             }
         }
-        let found = values.len();
-        if found > self.count || (found < self.count && self.missing == Missing::Refuse) {
-            let message = format!("{found} values for {} elements", self.count);
+        let values = found.values;
+        if values.len() < self.count && self.missing == Missing::Refuse {
+            let message = format!("{} values for {} elements", values.len(), self.count);
             return Err(Error::corrupt(format!("TensorProto field {}", self.number), message));
         }
+        Ok(values)
+    }
+
+    /// `values`, the last of them repeated to the end.
+    fn filled<T: Clone + Default>(&self, mut values: Vec<T>) -> Vec<T> {
         let last = values.last().cloned().unwrap_or_default();
         values.resize(self.count, last);
-        Ok(values)
+        values
+    }
+}
+
+/// The values that have been found so far.
+struct Found<T> {
+    values: Vec<T>,
+    number: u32,
+    most: usize,
+}
+
+impl<T> Found<T> {
+    /// Adds `more`, unless there would be more values than elements: a small file may hold very many.
+    fn add(&mut self, more: impl ExactSizeIterator<Item = T>) -> Result<()> {
+        if more.len() > self.most - self.values.len() {
+            let message = format!("too many values for {} elements", self.most);
+            return Err(Error::corrupt(format!("TensorProto field {}", self.number), message));
+        }
+        self.values.extend(more);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::catalog::{Catalog, Stored, tensor_place};
 use crate::checkpoint::Entry;
 use crate::limits::check_limit;
 use crate::protobuf::{Field, Message};
@@ -20,18 +21,13 @@ use crate::{DataType, Error, Limits, Result, Tensor, TensorData};
 pub(crate) struct V1Checkpoint {
     place: String,
     file: Vec<u8>,
-    tensors: BTreeMap<String, Stored>,
+    tensors: Catalog<Vec<Part>>,
     limits: Limits,
 }
 
+/// A slice of a tensor, nearly always the whole.
 #[derive(Clone, Debug)]
-struct Stored {
-    entry: Entry,
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug)]
-struct Part {
+pub(crate) struct Part {
     slice: TensorSlice,
     region: Region,
     values: Option<Values>,
@@ -48,7 +44,7 @@ impl V1Checkpoint {
     /// Opens the checkpoint `file`, which errors call `place`.
     pub(crate) fn open(place: String, file: Vec<u8>, limits: &Limits) -> Result<V1Checkpoint> {
         let tensors = list(&file, limits).map_err(|error| error.within(&place))?;
-        Ok(V1Checkpoint { place, file, tensors, limits: limits.clone() })
+        Ok(V1Checkpoint { place, file, tensors: Catalog(tensors), limits: limits.clone() })
     }
 
     /// Where the checkpoint is.
@@ -56,24 +52,18 @@ impl V1Checkpoint {
         &self.place
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.tensors.values().map(|stored| &stored.entry)
-    }
-
-    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.tensors.get(name).map(|stored| &stored.entry)
+    pub(crate) fn tensors(&self) -> &Catalog<Vec<Part>> {
+        &self.tensors
     }
 
     /// Reads the tensor `name`, verifying its blocks' checksums; `None` if there is none of that name.
     pub(crate) fn read(&self, name: &str) -> Option<Result<Tensor>> {
-        let stored = self.tensors.get(name)?;
-        let tensor = self.read_stored(stored).map_err(|error| error.within(&tensor_place(name)));
-        Some(tensor.map_err(|error| error.within(&self.place)))
+        self.tensors.read(name, |stored| self.read_stored(stored))
     }
 
-    fn read_stored(&self, stored: &Stored) -> Result<Tensor> {
+    fn read_stored(&self, stored: &Stored<Vec<Part>>) -> Result<Tensor> {
         let Entry { dtype, ref shape, .. } = stored.entry;
-        let data = match &stored.parts[..] {
+        let data = match &stored.content[..] {
             [part] if part.region.lengths == *shape => self.read_part(part, dtype)?,
             parts => {
                 let unreadable = || {
@@ -103,12 +93,8 @@ impl V1Checkpoint {
     }
 }
 
-fn tensor_place(name: &str) -> String {
-    format!("tensor {name:?}")
-}
-
 /// Reads through the whole table: the list of tensors, then where the values of each are.
-fn list(file: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored>> {
+fn list(file: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored<Vec<Part>>>> {
     let mut tensors = None;
     table::visit_records(file, limits, |block, key, range, value| {
         match &mut tensors {
@@ -125,14 +111,14 @@ fn list(file: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored>> {
     })?;
     let tensors = tensors.ok_or_else(|| Error::corrupt("", "a table without records"))?;
     for (name, stored) in &tensors {
-        if stored.parts.iter().any(|part| part.values.is_none()) {
+        if stored.content.iter().any(|part| part.values.is_none()) {
             return Err(Error::corrupt(tensor_place(name), "listed, but its values are missing"));
         }
     }
     Ok(tensors)
 }
 
-fn parse_meta(value: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored>> {
+fn parse_meta(value: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored<Vec<Part>>>> {
     let mut tensors = BTreeMap::new();
     let (mut count, mut total) = (0, 0u64);
     let mut message = Message::new("SavedTensorSlices", value, limits);
@@ -146,10 +132,10 @@ fn parse_meta(value: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored>>
                 1 => {
                     let stored = parse_slice_meta(&field, limits)?;
                     let Entry { name, dtype, shape } = &stored.entry;
-                    count += stored.parts.len().max(1);
-                    check_limit("", "tensors", count as u64, ("tensors", limits.tensors as u64))?;
+                    count += stored.content.len().max(1);
+                    check_limit("", "tensors", count as u64, limits.tensors())?;
                     total = total.saturating_add(memory_bytes(*dtype, shape).unwrap_or(u64::MAX));
-                    check_limit("", "bytes of tensors", total, ("tensor_bytes", limits.tensor_bytes))?;
+                    check_limit("", "bytes of tensors", total, limits.tensor_bytes())?;
                     let place = tensor_place(name);
                     if tensors.insert(name.clone(), stored).is_some() {
                         return Err(Error::corrupt(place, "listed twice"));
@@ -174,7 +160,7 @@ fn check_version(field: &Field<'_>) -> Result<()> {
     Ok(())
 }
 
-fn parse_slice_meta(field: &Field<'_>, limits: &Limits) -> Result<Stored> {
+fn parse_slice_meta(field: &Field<'_>, limits: &Limits) -> Result<Stored<Vec<Part>>> {
     let (mut name, mut shape, mut dtype, mut slices) = ("", Vec::new(), DataType::Unknown(0), Vec::new());
     let mut meta = field.message("SavedSliceMeta")?;
     while let Some(field) = meta.next_field()? {
@@ -189,7 +175,7 @@ fn parse_slice_meta(field: &Field<'_>, limits: &Limits) -> Result<Stored> {
             _ => {}
         }
     }
-    check_limit("", "bytes of a name", name.len() as u64, ("name_bytes", limits.name_bytes as u64))?;
+    check_limit("", "bytes of a name", name.len() as u64, limits.name_bytes())?;
     let parts = (|| {
         let regions = slices.iter().map(|slice| slice.within(&shape)).collect::<Result<Vec<_>>>()?;
         check_partition(&regions, element_count(&shape).unwrap_or(usize::MAX))?;
@@ -200,12 +186,12 @@ fn parse_slice_meta(field: &Field<'_>, limits: &Limits) -> Result<Stored> {
             .collect())
     })();
     let parts = parts.map_err(|error: Error| error.within(&tensor_place(name)))?;
-    Ok(Stored { entry: Entry { name: name.to_owned(), dtype, shape }, parts })
+    Ok(Stored { entry: Entry { name: name.to_owned(), dtype, shape }, content: parts })
 }
 
 /// Notes where the values of the slice in the record `value` are.
 fn add_values(
-    tensors: &mut BTreeMap<String, Stored>,
+    tensors: &mut BTreeMap<String, Stored<Vec<Part>>>,
     value: &[u8],
     (block, range): (BlockHandle, Range<usize>),
     limits: &Limits,
@@ -227,7 +213,7 @@ fn add_values(
         }
         let part = tensors
             .get_mut(name)
-            .and_then(|stored| stored.parts.iter_mut().find(|part| part.slice == slice))
+            .and_then(|stored| stored.content.iter_mut().find(|part| part.slice == slice))
             .ok_or_else(|| Error::corrupt(tensor_place(name), "values of a slice that is not listed"))?;
         let proto = proto.ok_or_else(|| Error::corrupt(tensor_place(name), "a slice without values"))?;
         // A subslice of `value`, so its place in the block follows from the addresses' distance.

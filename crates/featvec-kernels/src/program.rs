@@ -251,15 +251,18 @@ impl Program {
         self.kernels
     }
 
-    /// Bytes that an arena for one image takes.
-    pub fn arena_bytes(&self) -> usize {
-        self.arena_stride() * size_of::<f32>()
+    /// Bytes of memory that a run of `n` images by a team of `members` works in; none if no machine has them. Batch
+    /// normalisation with statistics of the batch needs all images at the same time.
+    pub fn workspace_bytes(&self, n: usize, members: usize) -> Option<usize> {
+        self.arena_stride().checked_mul(self.share(n, members).arenas)?.checked_mul(size_of::<f32>())
     }
 
-    /// Whether every image of a batch needs an arena of its own at the same time, because batch normalisation looks
-    /// at all of them.
-    pub fn needs_whole_batch(&self) -> bool {
-        self.whole_batch
+    /// How `n` images are shared out: those that members take one by one, and what is left over, on which they work
+    /// together.
+    fn share(&self, n: usize, members: usize) -> Share {
+        let apart = if self.whole_batch { 0 } else { n - n % members };
+        let together = n - apart;
+        Share { apart, together, arenas: together.max(if apart > 0 { members } else { 0 }) }
     }
 
     /// Runs the program over `images`, `[n, h, w, 3]`, and fills each buffer of `outputs` with the maps stored
@@ -282,10 +285,7 @@ impl Program {
             return;
         }
 
-        // Images that members take one by one; what is left over they work on together.
-        let apart = if self.whole_batch { 0 } else { n - n % team.members() };
-        let together = n - apart;
-        let arenas = together.max(if apart > 0 { team.members() } else { 0 });
+        let Share { apart, together, arenas } = self.share(n, team.members());
         workspace.prepare(self, arenas);
         let shared = Shared {
             program: self,
@@ -348,6 +348,13 @@ impl Program {
         // Whole cache lines, so that threads never share one.
         self.arena_len.next_multiple_of(16)
     }
+}
+
+/// How the images of a run are shared out, and the arenas that this takes.
+struct Share {
+    apart: usize,
+    together: usize,
+    arenas: usize,
 }
 
 impl Workspace {

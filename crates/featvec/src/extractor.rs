@@ -36,7 +36,10 @@ struct State {
 
 /// The arenas of one run: a batch of 500 with statistics of the batch, or one picture of 16 megapixels on each of two
 /// threads.
-const MAX_ARENA_BYTES: usize = 8 << 30;
+const MAX_WORKSPACE_BYTES: usize = 8 << 30;
+
+/// More than any machine has cores; far more would exhaust what the system gives a process.
+const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Plans hold the packed filters (some 25 MB), so only a few are kept.
 const MAX_PLANS: usize = 4;
@@ -61,6 +64,10 @@ impl FeatureExtractor {
             Some(threads) => threads,
             None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         };
+        if threads > MAX_THREADS {
+            let message = format!("{threads} threads are more than {MAX_THREADS}");
+            return Err(Error::new(ErrorKind::Argument, "", message).with_hint("by default all cores are used"));
+        }
         let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
         Ok(FeatureExtractor { variables, kernels, team, state: Mutex::default() })
     }
@@ -113,10 +120,9 @@ impl FeatureExtractor {
                 plan
             }
         };
-        let arenas = if plan.program.needs_whole_batch() { n } else { self.team.members() };
-        if plan.program.arena_bytes().checked_mul(arenas).is_none_or(|bytes| bytes > MAX_ARENA_BYTES) {
-            let message =
-                format!("{arenas} pictures of {h}x{w} pixels at the same time take too much memory");
+        let bytes = plan.program.workspace_bytes(n, self.threads());
+        if bytes.is_none_or(|bytes| bytes > MAX_WORKSPACE_BYTES) {
+            let message = format!("{n} pictures of {h}x{w} pixels on {} threads take too much memory", self.threads());
             return Err(Error::new(ErrorKind::Limit, "", message).with_hint("give fewer or smaller pictures"));
         }
         let mut results: Vec<Tensor> =

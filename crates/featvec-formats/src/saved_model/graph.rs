@@ -261,7 +261,7 @@ pub(super) fn parse_nodes(
             continue;
         }
         *count += 1;
-        check_limit("GraphDef", "nodes", *count as u64, ("graph_nodes", limits.graph_nodes as u64))?;
+        check_limit("GraphDef", "nodes", *count as u64, limits.graph_nodes())?;
         nodes.push(parse_node(field.message("NodeDef")?, limits)?);
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! SavedModels that are wrong in one way.
 
+use std::time::{Duration, Instant};
+
 use featvec_formats::protobuf::Writer;
 use featvec_formats::{Attr, DataType, Error, ErrorKind, Input, SavedModel, TensorName};
 
@@ -59,6 +61,15 @@ fn graphs_are_found_by_their_exact_tags() {
     let find = |tags: &[&str]| model.graph(&tags.iter().map(|&tag| tag.to_owned()).collect()).is_some();
     assert!(find(&[]) && find(&["gpu", "train"]));
     assert!(!find(&["train"]) && !find(&["gpu", "train", "x"]));
+}
+
+#[test]
+fn many_graphs_with_tags_of_their_own_take_no_quadratic_time() {
+    let begun = Instant::now();
+    let model = parse(|model| (0..40_000).for_each(|i| with_tags(model, &[&i.to_string()]))).unwrap();
+    assert_eq!(model.graphs.len(), 40_000);
+    // A tenth of a second, where comparing each with each takes eight.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -186,7 +197,7 @@ fn a_constant_with_too_many_values_is_refused() {
     let tensor = constant(1, &[1], |tensor| {
         tensor.packed_float(5, &[1.0, 2.0]);
     });
-    assert_error(tensor, ErrorKind::Corrupt, "2 values for 1 elements");
+    assert_error(tensor, ErrorKind::Corrupt, "too many values for 1 elements");
 }
 
 #[test]
@@ -263,6 +274,23 @@ fn attributes_of_every_kind_are_read() {
         .unwrap(),
         Attr::Other
     );
+}
+
+#[test]
+fn a_long_text_that_is_repeated_beyond_the_limit_is_refused() {
+    // 2 KB that stand for 2 MB, where a tensor may have 1 MiB.
+    let attr = |elements| {
+        with_attr(|attr| {
+            attr.message(8, |tensor| {
+                tensor.uint64(1, 7);
+                shape(tensor, 2, &[elements]);
+                tensor.bytes(8, [b't'; 2048]);
+            });
+        })
+    };
+    let decode = |elements| attr(elements).unwrap().as_tensor().unwrap().decode(&small_limits());
+    assert_eq!(decode(500).unwrap().shape(), [500]);
+    assert_error(decode(1000), ErrorKind::Limit, "2 045 952 bytes of text, and the limit is 1 048 576");
 }
 
 #[test]

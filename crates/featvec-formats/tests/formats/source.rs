@@ -123,7 +123,7 @@ fn a_truncated_checkpoint_is_damaged_rather_than_unknown() {
     assert_error(
         open_as("x.ckpt", &bytes[..9000]),
         ErrorKind::Corrupt,
-        "x.ckpt: it begins as a V1 checkpoint does",
+        "x.ckpt: it begins as a checkpoint does",
     );
 }
 
@@ -142,6 +142,7 @@ fn other_files_are_refused_with_what_they_are() {
         (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", "a PNG picture"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
         (b"RIFF\0\0\0\0WEBPVP8 ", "a WebP picture"),
+        (b"II*\0\x08\0\0\0", "a TIFF picture"),
         (b"\x89HDF\r\n\x1a\n\0", "an HDF5 file, perhaps of Keras"),
         (b"PK\x03\x04\x14\0", "a zip file, as PyTorch"),
         (b"\x80\x02}q\0", "a Python pickle"),
@@ -158,6 +159,25 @@ fn other_files_are_refused_with_what_they_are() {
         let opened = open_as("x", bytes);
         assert!(opened.as_ref().unwrap_err().hint().unwrap().contains("give a TF1 Hub module"));
         assert_error(opened, ErrorKind::Unsupported, text);
+    }
+}
+
+#[test]
+fn a_truncated_or_damaged_checkpoint_is_to_be_had_again() {
+    let index = fixture_bytes("v2.ckpt.index");
+    let checkpoint = fixture_bytes("v1.ckpt");
+    for (name, bytes) in [("x.index", &index), ("x.ckpt", &checkpoint)] {
+        for length in [8, 60, bytes.len() - 100, bytes.len() - 48, bytes.len() - 1] {
+            let error = open_as(name, &bytes[..length]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{length} bytes: {error}");
+            assert!(error.hint().unwrap().contains("fetch or copy it again"), "{length} bytes: {error}");
+        }
+        for position in [1, bytes.len() - 9, bytes.len() - 45] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 0x40;
+            let error = open_as(name, &damaged).unwrap_err();
+            assert!(error.hint().unwrap().contains("fetch or copy it again"), "byte {position}: {error}");
+        }
     }
 }
 

@@ -140,6 +140,30 @@ fn bytes_that_no_block_claims_are_refused() {
 }
 
 #[test]
+fn keys_far_longer_than_a_name_are_refused() {
+    let key = |length| records(&table(&[(&vec![b'k'; length], Vec::new())]), &Limits::default());
+    assert!(key(4 * 1024).is_ok());
+    let text = "block at 0: 4 097 bytes of a key, and the limit is 4 096";
+    assert_error(key(4 * 1024 + 1), ErrorKind::Limit, text);
+    // The index has them too: a separator of two such keys is as long as they are.
+    let long = |last| [vec![b'k'; 8 << 10], vec![last]].concat();
+    let mut writer = TableWriter::new().block_bytes(1);
+    [long(b'a'), long(b'b')].iter().for_each(|key| writer.add(key, b""));
+    assert_error(
+        records(&writer.finish(), &Limits::default()),
+        ErrorKind::Limit,
+        "raise the limit name_bytes",
+    );
+}
+
+#[test]
+fn a_shared_prefix_counts_as_part_of_a_key() {
+    let keys = [vec![b'k'; 4 * 1024], vec![b'k'; 4 * 1024 + 1]];
+    let read = records(&table(&[(&keys[0], Vec::new()), (&keys[1], Vec::new())]), &Limits::default());
+    assert_error(read, ErrorKind::Limit, "4 097 bytes of a key");
+}
+
+#[test]
 fn more_records_than_the_limit_are_refused() {
     let mut writer = TableWriter::new();
     (0..=100u8).for_each(|i| writer.add(&[i], b""));

@@ -152,13 +152,36 @@ fn keys_are_made_of_names_and_slices() {
 
 #[test]
 fn too_few_and_too_many_values_are_refused() {
-    for count in [0, 3, 5] {
+    for (count, text) in
+        [(0, "0 values for 4 elements"), (3, "3 values for 4"), (5, "too many values for 4 elements")]
+    {
         let read = read_whole(1, |writer| {
             writer.packed_float(5, &vec![0.0; count]);
         });
-        let text = format!("x.ckpt: tensor \"x\": TensorProto field 5: {count} values for 4 elements");
+        let text = format!("x.ckpt: tensor \"x\": TensorProto field 5: {text}");
         assert_error(read, ErrorKind::Corrupt, &text);
     }
+}
+
+#[test]
+fn no_value_is_read_after_the_one_too_many() {
+    let text = "too many values for 4 elements";
+    // What follows is damaged, which only a reader that goes on can find out.
+    let floats = read_whole(1, |writer| {
+        writer.packed_float(5, &[0.0; 5]).bytes(5, [0; 15]);
+    });
+    assert_error(floats, ErrorKind::Corrupt, text);
+    let integers = read_whole(4, |writer| {
+        writer.packed_int64(7, &[0; 5]).packed_int64(7, &[256]);
+    });
+    assert_error(integers, ErrorKind::Corrupt, text);
+    let strings = read_whole(7, |writer| {
+        (0..5).for_each(|_| {
+            writer.bytes(8, "text");
+        });
+        writer.uint64(8, 1);
+    });
+    assert_error(strings, ErrorKind::Corrupt, text);
 }
 
 #[test]
