@@ -23,15 +23,16 @@ use cli::Cli;
 use stop::{Outcome, Stop};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // Help and version come this way too. That they cannot be printed is nothing that could be reported.
-        Err(error) => {
+    let end = match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(error) if error.use_stderr() => {
+            // That stderr is closed is nothing that could be reported.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            return ExitCode::from(2);
         }
+        Err(help) => help.print().map(|()| Outcome::Done).map_err(Stop::from_stdout),
     };
-    match cli.run() {
+    match end {
         Ok(Outcome::Done) | Err(Stop::BrokenPipe) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         Err(Stop::Error(error)) => {

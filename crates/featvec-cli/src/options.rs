@@ -5,7 +5,7 @@ mod module;
 mod pictures;
 mod size;
 
-pub use fetch::FetchArgs;
+pub use fetch::{FetchArgs, LimitArgs};
 pub use module::{LoadArgs, ModuleArgs};
 pub use pictures::PictureArgs;
 pub use size::{Size, parse_bytes};

@@ -78,23 +78,31 @@ impl Output {
         }
     }
 
-    /// Puts the files in their places, with a list of what failed beside them.
+    /// Puts the files in their places, with a list of what failed beside them. Nothing is replaced before all is written.
     ///
     /// # Errors
     /// A full disk, or folders that are no longer there.
     pub fn finish(self, tally: &Tally) -> Result<(), Stop> {
-        match self {
-            Output::Stdout(_, mut stdout) => stdout.flush().map_err(Stop::from_stdout),
-            Output::Lines(_, file, target) => {
-                write_failures(&target, tally)?;
-                Ok(file.commit()?)
-            }
+        let (files, target) = match self {
+            Output::Stdout(_, mut stdout) => return stdout.flush().map_err(Stop::from_stdout),
+            Output::Lines(_, file, target) => (vec![file], target),
             Output::Array { rows, paths, target } => {
-                write_failures(&target, tally)?;
-                paths.commit()?;
-                let file = rows.finish().map_err(|error| error.within(&target.display().to_string()))?;
-                Ok(file.commit()?)
+                let array = rows.finish().map_err(|error| error.within(&target.display().to_string()))?;
+                (vec![paths, array], target)
             }
+        };
+        let list = companion(&target, "failed");
+        if !tally.failures.is_empty() {
+            let failed = write_failures(&list, tally)?;
+            return Ok(Staged::commit_all([failed].into_iter().chain(files).collect())?);
+        }
+        Staged::commit_all(files)?;
+        // That of an earlier run.
+        match fs::remove_file(&list) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(list.display().to_string(), error).into())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -104,22 +112,13 @@ fn companion(target: &Path, what: &str) -> PathBuf {
     target.with_extension(format!("{what}.txt"))
 }
 
-/// Writes the list of failed inputs, or removes that of an earlier run.
-fn write_failures(target: &Path, tally: &Tally) -> Result<(), Error> {
-    let list = companion(target, "failed");
-    if tally.failures.is_empty() {
-        return match fs::remove_file(&list) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(list.display().to_string(), error))
-            }
-            _ => Ok(()),
-        };
-    }
-    let mut file = Staged::create(&list)?;
+/// Writes the list of failed inputs that will be at `target`.
+fn write_failures(target: &Path, tally: &Tally) -> Result<Staged, Error> {
+    let mut file = Staged::create(target)?;
     for (path, reason) in &tally.failures {
         let line =
             [&line::field(path.as_os_str()), &b"\t"[..], &line::field(reason.as_ref()), b"\n"].concat();
         file.write_all(&line).map_err(|error| file.error(error))?;
     }
-    file.commit()
+    Ok(file)
 }

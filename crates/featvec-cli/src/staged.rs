@@ -1,10 +1,19 @@
 //! Files that appear whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use featvec::{Error, ErrorKind, Result};
+
+/// The code with which shells report a program that was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// The files that are not in their places yet.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// A file being written beside the place where it will appear.
 #[derive(Debug)]
@@ -32,22 +41,28 @@ impl Staged {
         // A symbolic link stays one: what it points to is replaced.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         let mut temporary = target.clone().into_os_string();
-        temporary.push(format!(".{}.part", std::process::id()));
+        // In a container, a process that was killed and the next one often have the same number.
+        temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
         let temporary = PathBuf::from(temporary);
+        remove_when_interrupted();
+        let mut unfinished = unfinished();
         let file = File::create_new(&temporary).map_err(|error| Error::io(place, error))?;
+        unfinished.insert(temporary.clone());
         Ok(Staged { stream: BufWriter::new(file), temporary, target, done: false })
     }
 
-    /// Puts the file in its place.
+    /// Puts files in their places, in their order, once all of them are written.
     ///
     /// # Errors
     /// A full disk, or a place that is no longer there.
-    pub fn commit(mut self) -> Result<()> {
-        self.stream
-            .flush()
-            .and_then(|()| fs::rename(&self.temporary, &self.target))
-            .map_err(|error| self.error(error))?;
-        self.done = true;
+    pub fn commit_all(mut files: Vec<Staged>) -> Result<()> {
+        for file in &mut files {
+            file.stream.flush().map_err(|error| file.error(error))?;
+        }
+        for mut file in files {
+            fs::rename(&file.temporary, &file.target).map_err(|error| file.error(error))?;
+            file.done = true;
+        }
         Ok(())
     }
 
@@ -62,7 +77,26 @@ impl Drop for Staged {
         if !self.done {
             let _ = fs::remove_file(&self.temporary);
         }
+        unfinished().remove(&self.temporary);
     }
+}
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has Ctrl-C, and what else ends a program in order, remove the unfinished files first.
+fn remove_when_interrupted() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // It fails where one of the signals is ignored, as by `nohup`: all are then left as they are.
+        let _ = ctrlc::try_set_handler(|| {
+            for path in &*unfinished() {
+                let _ = fs::remove_file(path);
+            }
+            std::process::exit(INTERRUPTED);
+        });
+    });
 }
 
 impl Write for Staged {

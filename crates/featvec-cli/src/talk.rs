@@ -29,12 +29,19 @@ pub struct Talk {
     bar: RefCell<ProgressBar>,
     /// What is being downloaded.
     url: RefCell<String>,
+    /// What was told last about a wait.
+    wait: RefCell<String>,
 }
 
 impl Talk {
     /// With `quiet` only failures are told.
     pub fn new(quiet: bool) -> Talk {
-        Talk { quiet, bar: RefCell::new(ProgressBar::hidden()), url: RefCell::default() }
+        Talk {
+            quiet,
+            bar: RefCell::new(ProgressBar::hidden()),
+            url: RefCell::default(),
+            wait: RefCell::default(),
+        }
     }
 
     /// Tells that something failed.
@@ -64,6 +71,7 @@ impl Talk {
     /// Takes the bar away.
     pub fn end(&self) {
         self.bar.replace(ProgressBar::hidden()).finish_and_clear();
+        self.wait.take();
     }
 
     /// Tells how a download goes on.
@@ -80,17 +88,24 @@ impl Talk {
                 }
                 self.bar.borrow().set_position(downloaded);
             }
-            Progress::Waiting { owner: "" } => {
-                self.note("waiting for another process that looks after the module")
-            }
-            Progress::Waiting { owner } => {
-                self.note(format_args!("waiting for {owner}, which fetches the module"))
-            }
+            Progress::Waiting { owner } => self.wait_for(owner),
             Progress::Repairing { reason } => {
                 self.note(format_args!("repairing the cached module: {reason}"))
             }
             Progress::Retrying { url, reason } => self.note(format_args!("trying {url} again: {reason}")),
             _ => {}
+        }
+    }
+
+    /// Tells once that `owner` is being waited for, which is heard again and again for as long as it takes.
+    fn wait_for(&self, owner: &str) {
+        let text = match owner {
+            "" => "waiting for another process that looks after the module".to_string(),
+            owner => format!("waiting for {owner}, which fetches the module"),
+        };
+        if *self.wait.borrow() != text {
+            self.note(&text);
+            self.wait.replace(text);
         }
     }
 

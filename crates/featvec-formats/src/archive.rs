@@ -33,8 +33,7 @@ fn is_gzip(head: &[u8]) -> bool {
 
 /// Unpacks the archive `stream`, a tar or tar.gz, into `folder`, which must exist and be empty.
 ///
-/// A leading `/` is ignored. What was unpacked before an error stays where it is: unpack into a temporary folder,
-/// and rename it.
+/// What was unpacked before an error stays where it is: unpack into a temporary folder, and rename it.
 ///
 /// # Errors
 /// Something that is no archive, or one that is truncated or damaged; a member that is a link or a device, leads out

@@ -180,7 +180,11 @@ impl Header {
     }
 
     fn parse(text: &str) -> Result<Header> {
-        let damaged = || Error::corrupt("", format!("not understood: {:?}", text.trim()));
+        let damaged = || {
+            let start: String = text.trim().chars().take(80).collect();
+            Error::corrupt("", format!("not understood: {start:?}"))
+                .with_hint("write the file with numpy.save")
+        };
         let (mut dtype, mut fortran_order, mut shape) = (None, None, None);
         let mut rest =
             text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(damaged)?;

@@ -315,6 +315,9 @@ fn safe_name(name: &[u8], limits: &Limits) -> Result<String> {
     };
     let Ok(name) = std::str::from_utf8(name) else { return refuse("a name that is not UTF-8") };
     check_limit("", "bytes of a name", name.len() as u64, limits.name_bytes())?;
+    if name.starts_with('/') {
+        return refuse("an absolute name");
+    }
     if name.split('/').count() > MOST_PARTS {
         return refuse("a name of too many folders");
     }

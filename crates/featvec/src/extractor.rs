@@ -66,7 +66,9 @@ impl FeatureExtractor {
         };
         if threads > MAX_THREADS {
             let message = format!("{threads} threads are more than {MAX_THREADS}");
-            return Err(Error::new(ErrorKind::Argument, "", message).with_hint("by default all cores are used"));
+            return Err(
+                Error::new(ErrorKind::Argument, "", message).with_hint("by default all cores are used")
+            );
         }
         let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
         Ok(FeatureExtractor { variables, kernels, team, state: Mutex::default() })
@@ -122,7 +124,8 @@ impl FeatureExtractor {
         };
         let bytes = plan.program.workspace_bytes(n, self.threads());
         if bytes.is_none_or(|bytes| bytes > MAX_WORKSPACE_BYTES) {
-            let message = format!("{n} pictures of {h}x{w} pixels on {} threads take too much memory", self.threads());
+            let message =
+                format!("{n} pictures of {h}x{w} pixels on {} threads take too much memory", self.threads());
             return Err(Error::new(ErrorKind::Limit, "", message).with_hint("give fewer or smaller pictures"));
         }
         let mut results: Vec<Tensor> =

@@ -23,7 +23,7 @@ pub mod tensor;
 pub mod variables;
 
 pub use cache::Cache;
-pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, npy};
+pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, grouped, npy};
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};

@@ -30,6 +30,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use crate::image::{self, DecodeOptions, Orientation};
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
@@ -85,7 +86,7 @@ impl Preparation {
         })
     }
 
-    /// Prepares the files `paths` on `threads` threads. The memory taken is that of the batch and of one decoded
+    /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The memory taken is that of the batch and of one decoded
     /// picture a thread.
     ///
     /// # Errors
@@ -105,16 +106,18 @@ impl Preparation {
         // Pictures differ in size by orders of magnitude, so each thread takes the next one when it is free.
         let rows = data.chunks_exact_mut(row_len.max(1));
         let jobs = Mutex::new(paths.iter().zip(rows).zip(&mut outcomes));
-        std::thread::scope(|scope| {
-            for _ in 0..threads.get().min(paths.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-                        let Some(((path, row), outcome)) = job else { break };
-                        *outcome = Some(self.prepare(path, row));
-                    }
-                });
+        let work = || {
+            loop {
+                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(((path, row), outcome)) = job else { break };
+                *outcome = Some(self.prepare(path, row));
             }
+        };
+        thread::scope(|scope| {
+            // A system that has no more threads to give costs time, not the batch.
+            let _ = (1..threads.get().min(paths.len()))
+                .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, work).map(drop));
+            work();
         });
         let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
         let kept = close_gaps(&mut data, row_len, &outcomes);
@@ -123,6 +126,10 @@ impl Preparation {
 
     /// The bytes of a picture, which are never more than decoding it may take.
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        if is_named_pipe(path) {
+            return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
+                .with_hint("give a file"));
+        }
         let limit = self.decode.limits.max_memory_bytes;
         let mut bytes = Vec::new();
         File::open(path)
@@ -134,6 +141,18 @@ impl Preparation {
         }
         Ok(bytes)
     }
+}
+
+/// Whether opening `path` may wait for ever. A pipe that a shell has opened (`/dev/fd/63`) is a link to one.
+#[cfg(unix)]
+fn is_named_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_named_pipe(_: &Path) -> bool {
+    false
 }
 
 /// Moves the rows that came out well together, and returns how many there are.

@@ -371,10 +371,36 @@ fn a_repair_that_fails_says_why() {
     let fixture = Fixture::new();
     let url = server.url("m");
     let path = fixture.fetch(&url).unwrap();
+    damage(&path);
     fs::remove_file(path.join("saved_model.pb")).unwrap();
     let error = fixture.fetch(&url).unwrap_err();
     assert!(error.to_string().contains("404"), "{error}");
-    assert!(!path.exists(), "Python would use it as it is");
+    assert_eq!(fixture.names(&url), AT_REST, "the cache is as before");
+    assert!(path.join("tfhub_module.pb").exists());
+}
+
+#[test]
+fn damage_stays_damage_when_no_copy_is_better() {
+    let server = honest_server();
+    let mut fixture = Fixture::new();
+    let url = server.url("m");
+    let path = fixture.fetch(&url).unwrap();
+    fs::remove_file(path.join("saved_model.pb")).unwrap();
+
+    let theirs = fixture.folder.path().join("theirs");
+    let copy = theirs.join(handle(&url).key());
+    module::write_to(&copy);
+    damage(&copy);
+    fixture.cache = fixture.cache.clone().adopting(&theirs);
+    fixture.options.offline = true;
+    let error = fixture.fetch(&url).unwrap_err().to_string();
+    for words in ["the module in the cache is damaged", "saved_model.pb", "--offline once"] {
+        assert!(error.contains(words), "no {words:?} in: {error}");
+    }
+    assert_eq!(fixture.names(&url), AT_REST, "offline nothing is thrown away");
+
+    fixture.options.offline = false;
+    assert!(is_whole(&fixture.fetch(&url).unwrap()));
 }
 
 #[test]

@@ -198,6 +198,29 @@ fn a_server_without_ranges_starts_over() {
 }
 
 #[test]
+fn attempts_that_get_no_further_come_to_an_end() {
+    let start = |length| head("200 OK", &["Content-Length: 1000000"], &vec![0; length]);
+    let up_and_down = Server::start(move |_, number| {
+        vec![Act::Send(match number {
+            0..20 => start([100_000, 400_000][number % 2]),
+            _ => reply("404 Not Found", &[], b""),
+        })]
+    });
+    assert_says(&refused(&Fixture::new(), &up_and_down.url("m")), ErrorKind::Io, &["of 1000000 bytes"]);
+    assert_eq!(up_and_down.requests().len(), 4, "the second attempt was the last that got further");
+
+    let forgetful = Server::start(move |_, number| {
+        vec![Act::Send(match number {
+            0..20 if number % 2 == 0 => start(400_000),
+            0..20 => reply("416 Range Not Satisfiable", &[], b""),
+            _ => reply("404 Not Found", &[], b""),
+        })]
+    });
+    assert_says(&refused(&Fixture::new(), &forgetful.url("m")), ErrorKind::Io, &["of 1000000 bytes"]);
+    assert_eq!(forgetful.requests().len(), 3);
+}
+
+#[test]
 fn another_part_than_asked_for_is_not_taken() {
     let server = Server::start(|request, number| {
         let archive = module::archive();
@@ -439,6 +462,24 @@ fn mirrors_are_tried_in_turn() {
         ErrorKind::Io,
         &["2 places", "404", "a web page", &page.url("google/m/1.tar.gz"), "--mirror"],
     );
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_asked_for_once() {
+    let good = Server::with(reply("200 OK", &[], &module::archive()));
+    let mut fixture = Fixture::new();
+    // Longer than a name may be, so that no server is needed to know that it is none.
+    let url = format!("http://{}/m.tar.gz", "x".repeat(64));
+    let mut retries = 0;
+    let mut fetch = |options: &FetchOptions| {
+        fixture.cache.resolve(&handle(&url), options, &mut |progress| {
+            retries += u32::from(matches!(progress, Progress::Retrying { .. }));
+        })
+    };
+    assert_says(&fetch(&fixture.options).unwrap_err(), ErrorKind::Io, &["name is not known"]);
+    fixture.options.mirrors = vec![good.url("{path}")];
+    fetch(&fixture.options).unwrap();
+    assert_eq!(retries, 0);
 }
 
 #[test]

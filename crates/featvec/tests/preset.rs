@@ -70,6 +70,27 @@ fn the_default_preset_gives_the_inputs_of_the_golden_features() {
     }
 }
 
+/// Pictures so wide or high that their weights are not all kept at once: a ramp must stay one.
+#[test]
+fn ramps_of_any_length_stay_ramps() {
+    const LENGTH: usize = 3_000_017;
+    let pixels: Vec<u8> = (0..LENGTH).flat_map(|i| [(i * 256 / LENGTH) as u8; 3]).collect();
+    for (width, height) in [(LENGTH, 1), (1, LENGTH)] {
+        let image = Rgb8::from_pixels(width, height, pixels.clone()).unwrap();
+        let (out_width, out_height) = if width > 1 { (50, 2) } else { (2, 50) };
+        let mut out = vec![f32::NAN; 300];
+        Preset::KerasPil.prepare(&image, out_height, out_width, &mut out);
+        for (i, pixel) in out.as_chunks::<3>().0.iter().enumerate() {
+            let place = if width > 1 { i % 50 } else { i / 2 };
+            // The outermost windows are cut off, which moves their centres inwards.
+            let margin = if [0, 49].contains(&place) { 2.0 } else { 1.0 };
+            let expected = (place as f32 + 0.5) / 50.0 * 255.0;
+            let off = pixel.map(|value| (value * 255.0 - expected).abs());
+            assert!(off.iter().all(|off| *off <= margin), "{width}x{height}, {place}: {pixel:?}");
+        }
+    }
+}
+
 #[test]
 fn names_round_trip_and_a_wrong_one_lists_them() {
     for preset in Preset::ALL {

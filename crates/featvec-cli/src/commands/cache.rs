@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
-use featvec::Cache;
 use featvec::cache::{CachedModule, Prune};
 use featvec::handle::Handle;
+use featvec::{Cache, ErrorKind, Limits};
 use serde_json::json;
 
 use crate::line;
-use crate::options::TextOrJson;
+use crate::options::{LimitArgs, TextOrJson};
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
 
@@ -45,8 +45,11 @@ enum Action {
         /// The module
         handle: Option<String>,
     },
-    /// Verify every byte of every module; the exit code is 1 if one is damaged
-    Verify,
+    /// Verify every byte of every module; the exit code is 1 if one is damaged or cannot be verified
+    Verify {
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
     /// Remove what is left of dead downloads, and modules
     Prune {
         /// The one module to remove
@@ -72,7 +75,7 @@ impl CacheCommand {
         match self.action {
             Action::List { format } => list(&cache, format),
             Action::Path { handle } => path(&cache, handle.as_deref()),
-            Action::Verify => verify(&cache, talk),
+            Action::Verify { limits } => verify(&cache, &limits.limits(), talk),
             Action::Prune { handle, older_than, all } => {
                 let handle = handle.map(|handle| Handle::parse(&handle)).transpose()?;
                 let what = match (&handle, older_than) {
@@ -122,22 +125,27 @@ fn path(cache: &Cache, handle: Option<&str>) -> Result<Outcome, Stop> {
     Ok(Outcome::Done)
 }
 
-fn verify(cache: &Cache, talk: &Talk) -> Result<Outcome, Stop> {
-    let mut damaged = 0;
-    for (module, sound) in cache.verify(&featvec::Limits::default())? {
-        match sound {
-            Ok(()) => print(format_args!("sound    {}", name(&module)))?,
-            Err(error) => {
-                print(format_args!("damaged  {}", name(&module)))?;
-                talk.failure(error);
-                damaged += 1;
-            }
+fn verify(cache: &Cache, limits: &Limits, talk: &Talk) -> Result<Outcome, Stop> {
+    let (mut damaged, mut unknown) = (0, 0);
+    for (module, sound) in cache.verify(limits)? {
+        let Err(error) = sound else {
+            print(format_args!("sound    {}", name(&module)))?;
+            continue;
+        };
+        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Mismatch) {
+            print(format_args!("damaged  {}", name(&module)))?;
+            talk.failure(error);
+            damaged += 1;
+        } else {
+            print(format_args!("unknown  {}", name(&module)))?;
+            talk.failure(format_args!("could not be verified: {error}"));
+            unknown += 1;
         }
     }
     if damaged > 0 {
         talk.note("the next use of a damaged module fetches it again, as does `featvec fetch HANDLE`");
     }
-    Ok(Outcome::of(damaged))
+    Ok(Outcome::of(damaged + unknown))
 }
 
 fn prune(cache: &Cache, what: Prune<'_>, talk: &Talk) -> Result<Outcome, Stop> {

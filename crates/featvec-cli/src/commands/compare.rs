@@ -64,9 +64,10 @@ impl Compare {
         // Images in two forms may be equal number by number, and are still not to be mixed.
         let same_form = !matches!(comparison.cause, Cause::Images(_));
         let equal = same_form && comparison.relative_l2 <= self.tolerance;
-        let findings = match equal || self.images.is_empty() {
-            true => Vec::new(),
-            false => experiment(&self.module.load(false, talk)?, &self.images, [&a, &b])?,
+        let findings = if is_open(&comparison.cause) && !equal && !self.images.is_empty() {
+            experiment(&self.module.load(false, talk)?, &self.images, [&a, &b])?
+        } else {
+            Vec::new()
         };
         let mut out = stdout().lock();
         match self.format {
@@ -75,6 +76,21 @@ impl Compare {
         }
         .map_err(Stop::from_stdout)?;
         Ok(Outcome::of(usize::from(!equal)))
+    }
+}
+
+/// Whether the numbers alone leave open how they came to differ, so that trying the ways of preparing pictures helps.
+fn is_open(cause: &Cause) -> bool {
+    matches!(cause, Cause::Preparation | Cause::Unknown)
+}
+
+/// What the experiment found, where it found two different ways; else what the numbers alone show.
+fn likely_cause(comparison: &Comparison, findings: &[Finding]) -> String {
+    match findings {
+        [a, b] if a.made_by != b.made_by && a.distance.max(b.distance) <= FAR => {
+            format!("A was made by {}, B by {}", a.made_by, b.made_by)
+        }
+        _ => comparison.cause.to_string(),
     }
 }
 
@@ -126,7 +142,7 @@ fn print_text(
         writeln!(out, "worst rows     {}", worst.join(", "))?;
     }
     writeln!(out, "verdict        {}", if equal { "equal" } else { "different" })?;
-    writeln!(out, "likely cause   {cause}")?;
+    writeln!(out, "likely cause   {}", likely_cause(comparison, findings))?;
     for Finding { array, made_by, distance } in findings {
         let doubt = if *distance > FAR {
             "; nothing that was tried is nearer, so something else differs"
@@ -135,7 +151,7 @@ fn print_text(
         };
         writeln!(out, "{array} made by      {made_by} (distance {distance:.1e}{doubt})")?;
     }
-    if findings.is_empty() && matches!(cause, Cause::Preparation | Cause::Unknown) {
+    if findings.is_empty() && is_open(cause) {
         writeln!(
             out,
             "to find out    give --module and --images: the ways to prepare pictures are then tried"
@@ -146,7 +162,7 @@ fn print_text(
 
 fn to_json(comparison: &Comparison, equal: bool, findings: &[Finding]) -> Value {
     let rows = worst_rows(comparison);
-    let findings: Vec<_> = findings
+    let tried: Vec<_> = findings
         .iter()
         .map(|Finding { array, made_by, distance }| {
             json!({ "array": array, "made_by": made_by, "distance": distance })
@@ -162,7 +178,7 @@ fn to_json(comparison: &Comparison, equal: bool, findings: &[Finding]) -> Value 
         "cosine_min": rows.first().map(|(_, cosine)| cosine),
         "cosine_median": rows.get(rows.len() / 2).map(|(_, cosine)| cosine),
         "worst_rows": rows.iter().take(5).map(|(row, _)| row).collect::<Vec<_>>(),
-        "cause": comparison.cause.to_string(),
-        "findings": findings,
+        "cause": likely_cause(comparison, findings),
+        "findings": tried,
     })
 }

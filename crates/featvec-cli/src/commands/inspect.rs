@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write, stdout};
 
 use clap::Args;
-use featvec::module::{Format, Signature, TensorInfo, show};
+use featvec::module::{Format, Signature, TensorInfo};
 use featvec::network::DEFAULT_SIZE;
-use featvec::{Kernels, Module};
+use featvec::{Kernels, Module, grouped};
 use serde_json::{Value, json};
 
 use crate::line;
@@ -113,8 +113,8 @@ fn print_text(out: &mut impl Write, module: &Module, statistics: &[Statistics]) 
     if let Some(classes) = network.classes {
         fact(out, "classes", &classes.to_string())?;
     }
-    fact(out, "parameters", &grouped(network.parameters()))?;
-    let cost = grouped(network.multiply_adds([h, w]));
+    fact(out, "parameters", &grouped(network.parameters() as u64))?;
+    let cost = grouped(network.multiply_adds([h, w]) as u64);
     fact(out, "multiply-adds", &format!("{cost} a picture of {h}x{w}"))?;
 
     print_signatures(out, module.signatures())?;
@@ -151,7 +151,7 @@ fn print_signatures(out: &mut impl Write, signatures: &BTreeMap<String, Signatur
             && signatures.values().all(|signature| signature.outputs().any(|other| other == *output))
     };
     let print = |out: &mut dyn Write, what: &str, (name, info): (&str, &TensorInfo)| {
-        writeln!(out, "  {what:3}  {name:28} {} {}", info.dtype, show(&info.shape))
+        writeln!(out, "  {what:3}  {name:28} {info}")
     };
     for (name, signature) in signatures {
         writeln!(out, "\nsignature {name}")?;
@@ -235,17 +235,4 @@ fn checks(module: &Module) -> Vec<String> {
         checks.push("every variance plus epsilon is above zero".to_string());
     }
     checks
-}
-
-/// A number with its digits in groups of three.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }

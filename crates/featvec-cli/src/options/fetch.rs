@@ -24,9 +24,8 @@ pub struct FetchArgs {
     #[arg(long, value_name = "TEMPLATE")]
     mirror: Vec<String>,
 
-    /// Raise or lower a limit that an error names, like tensor_bytes=4G; may be repeated
-    #[arg(long, value_name = "NAME=NUMBER", value_parser = parse_limit)]
-    limit: Vec<(LimitName, u64)>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 impl FetchArgs {
@@ -51,39 +50,33 @@ impl FetchArgs {
 
     /// The limits for reading files.
     pub fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+}
+
+/// How much of a file's bytes is believed.
+#[derive(Args)]
+pub struct LimitArgs {
+    /// Raise or lower a limit that an error names, like tensor_bytes=4G; may be repeated
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = parse_limit)]
+    limit: Vec<(String, u64)>,
+}
+
+impl LimitArgs {
+    /// The default limits, changed by these.
+    pub fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        for (set, number) in &self.limit {
-            set(&mut limits, *number);
+        for (name, number) in &self.limit {
+            limits.set(name, *number);
         }
         limits
     }
 }
 
-/// A field of [`Limits`], by what sets it.
-type LimitName = fn(&mut Limits, u64);
-
-/// The fields of [`Limits`] by the names that errors use.
-const LIMITS: [(&str, LimitName); 9] = [
-    ("file_bytes", |limits, n| limits.file_bytes = n),
-    ("graph_bytes", |limits, n| limits.graph_bytes = n),
-    ("archive_bytes", |limits, n| limits.archive_bytes = n),
-    ("archive_entries", |limits, n| limits.archive_entries = saturated(n)),
-    ("tensors", |limits, n| limits.tensors = saturated(n)),
-    ("tensor_bytes", |limits, n| limits.tensor_bytes = n),
-    ("name_bytes", |limits, n| limits.name_bytes = saturated(n)),
-    ("message_depth", |limits, n| limits.message_depth = saturated(n)),
-    ("graph_nodes", |limits, n| limits.graph_nodes = saturated(n)),
-];
-
-fn saturated(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn parse_limit(text: &str) -> std::result::Result<(LimitName, u64), String> {
+fn parse_limit(text: &str) -> std::result::Result<(String, u64), String> {
     let (name, number) = text.split_once('=').ok_or("write it NAME=NUMBER, like tensor_bytes=4G")?;
-    let Some((_, set)) = LIMITS.iter().find(|(known, _)| *known == name) else {
-        let names: Vec<_> = LIMITS.iter().map(|(name, _)| *name).collect();
-        return Err(format!("there is no limit {name:?}: there are {}", names.join(", ")));
-    };
-    Ok((*set, parse_bytes(number)?))
+    if !Limits::NAMES.contains(&name) {
+        return Err(format!("there is no limit {name:?}: there are {}", Limits::NAMES.join(", ")));
+    }
+    Ok((name.to_string(), parse_bytes(number)?))
 }

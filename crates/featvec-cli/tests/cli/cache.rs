@@ -71,6 +71,15 @@ fn damage_is_found() {
 }
 
 #[test]
+fn what_cannot_be_verified_is_not_called_damaged() {
+    let (cache, _) = TestCache::with_module();
+    let run = cache.run("cache", &["verify", "--limit", "tensor_bytes=1"]).exits(1);
+    assert_eq!(run.stdout, format!("unknown  {HANDLE}\n"));
+    let run = run.says("could not be verified").says("raise the limit tensor_bytes");
+    assert!(!run.stderr.contains("damaged"), "{run:?}");
+}
+
+#[test]
 fn pruning_takes_what_it_is_told_to() {
     let (cache, path) = TestCache::with_module();
     cache.run("cache", &["prune"]).exits(0);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::support::{FEATURE_VECTOR, featvec, sample, shared, write_array};
+use super::support::{FEATURE_VECTOR, featvec, program, run, sample, shared, write_array};
 
 /// Rows like those of a network: positive, and similar to each other.
 fn vectors(rows: usize) -> Vec<Vec<f32>> {
@@ -173,4 +173,20 @@ fn the_presets_that_made_two_files_are_found() {
     let result: Value = serde_json::from_str(&featvec(args).exits(1).stdout).unwrap();
     let made_by: Vec<_> = result["findings"].as_array().unwrap().iter().map(|f| &f["made_by"]).collect();
     assert_eq!(made_by, ["keras-pil, RGB in 0..1", "tf1-retrain, RGB in 0..1"]);
+}
+
+#[test]
+fn an_empty_list_of_pictures_proves_nothing() {
+    let Some(module) = shared(FEATURE_VECTOR) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // No factor or order makes one of the other, so the pictures would have to tell.
+    let [a, b] = [5, 7].map(|period| {
+        let path = folder.path().join(format!("{period}.npy"));
+        let values: Vec<f32> = (0..1024).map(|i| (i % period) as f32).collect();
+        write_array(&path, &[1, 1024], &values);
+        path
+    });
+    let mut command = program();
+    command.arg("compare").args([&a, &b]).arg("--module").arg(&module).args(["--images", "-"]);
+    run(&mut command, b"\n").exits(2).says("--images names no pictures");
 }

@@ -48,6 +48,14 @@ impl Desk {
         run(program().args(self.args(args)).current_dir(&self.folder), stdin)
     }
 
+    /// The files of this desk.
+    fn names(&self) -> Vec<String> {
+        let files = fs::read_dir(&self.folder).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     /// Copies an example photograph to `name`.
     fn place(&self, photo: &str, name: &str) {
         let target = self.path(name);
@@ -339,12 +347,46 @@ fn an_output_appears_whole_or_not_at_all() {
     desk.embed(["-o", "no/such/folder/x.npy", "a.jpg"]).exits(2).says("no/such/folder/x.npy");
     fs::create_dir(desk.path("x.npy")).unwrap();
     desk.embed(["-o", "x.npy", "a.jpg"]).exits(2).says("not a plain file");
-    let mut names: Vec<_> = fs::read_dir(&desk.folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["a.jpg", "in.npy", "x.npy"]);
+    assert_eq!(desk.names(), ["a.jpg", "in.npy", "x.npy"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_what_was_there() {
+    let Some(desk) = Desk::new() else { return };
+    desk.place("coffee.jpg", "a.jpg");
+    desk.place("rocket.jpg", "b.jpg");
+    fs::write(desk.path("broken.jpg"), "").unwrap();
+    desk.embed(["-o", "x.npy", "a.jpg"]).exits(0);
+    let before = [fs::read(desk.path("x.npy")).unwrap(), fs::read(desk.path("x.paths.txt")).unwrap()];
+
+    // No file may have more than 2 or 4 KiB, and no signal comes before the error. Both names fit, and no row.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_featvec")]);
+    command.args(desk.args(["-o", "x.npy", "b.jpg", "broken.jpg"])).current_dir(&desk.folder);
+    run(&mut command, b"").exits(2).says("x.npy");
+    assert!(before == [fs::read(desk.path("x.npy")).unwrap(), fs::read(desk.path("x.paths.txt")).unwrap()]);
+    assert_eq!(desk.names(), ["a.jpg", "b.jpg", "broken.jpg", "x.npy", "x.paths.txt"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let Some(desk) = Desk::new() else { return };
+    let system = |command: &str, args: &[&str]| {
+        let status = std::process::Command::new(command).args(args).current_dir(&desk.folder).status();
+        assert!(status.unwrap().success(), "{command}");
+    };
+    system("mkfifo", &["in.npy"]);
+    let mut child =
+        program().args(desk.args(["-o", "x.npy", "in.npy"])).current_dir(&desk.folder).spawn().unwrap();
+    // This waits until the program reads the pipe, which it does when the outputs have been begun.
+    let pipe = fs::File::options().write(true).open(desk.path("in.npy")).unwrap();
+    assert_eq!(desk.names().len(), 3);
+    system("kill", &["-INT", &child.id().to_string()]);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(pipe);
+    assert_eq!(desk.names(), ["in.npy"]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn member(name: &str, kind: u8) -> TarMember<'_> {
 #[test]
 fn files_and_folders_are_unpacked_from_tar_and_tar_gz() {
     let members =
-        [member("./", b'5'), member("./d/", b'5'), file("./d/a", b"aaa"), file("b/c", b""), file("/e", b"e")];
+        [member("./", b'5'), member("./d/", b'5'), file("./d/a", b"aaa"), file("b/c", b""), file("e", b"e")];
     for bytes in [tar(&members), gzip(&tar(&members))] {
         assert_eq!(names(&bytes), ["d/a", "b/c", "e"]);
     }
@@ -63,14 +63,16 @@ fn content_arrives_whole() {
 
 #[test]
 fn members_that_lead_out_of_the_folder_are_refused() {
-    for name in ["../x", "a/../../x", "..", "/../x", "a/.."] {
+    for name in ["../x", "a/../../x", "..", "a/.."] {
         assert_error(unpack(&tar(&[file(name, b"x")])), ErrorKind::Corrupt, "leads out of the folder");
     }
 }
 
 #[test]
-fn an_absolute_name_is_taken_as_relative() {
-    assert_eq!(names(&tar(&[file("//etc//x", b"x")])), ["etc/x"]);
+fn absolute_names_are_refused() {
+    for name in ["/etc/x", "//etc//x", "/../x"] {
+        assert_error(unpack(&tar(&[file(name, b"x")])), ErrorKind::Corrupt, "an absolute name");
+    }
 }
 
 #[test]

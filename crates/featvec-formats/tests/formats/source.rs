@@ -61,7 +61,7 @@ fn an_archive_around_a_v2_checkpoint_is_opened() {
 #[test]
 fn an_archive_around_a_module_is_opened_with_and_without_a_top_folder() {
     let files = module_files();
-    for top in ["", "./", "module/", "/module/"] {
+    for top in ["", "./", "module/"] {
         let names: Vec<String> = files.iter().map(|(name, _)| format!("{top}{name}")).collect();
         let members: Vec<_> = names.iter().zip(&files).map(|(name, (_, bytes))| file(name, bytes)).collect();
         let opened = open_as("x.tgz", &gzip(&tar(&members))).unwrap();

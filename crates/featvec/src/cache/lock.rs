@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// The right to look after an entry, among featvec processes.
 pub(super) struct Ownership {
     /// Locked until dropped. Its content is the last `K.lock` that a featvec process made: if such a one is found
-    /// while we hold this, the process that made it is dead.
+    /// while we hold this, the process that made it is dead. Where files cannot be locked it tells nothing.
     ///
     /// The file is never deleted: another process may have it open, and would then hold a lock that nobody sees.
     file: File,
@@ -41,18 +41,27 @@ impl Ownership {
             fs::create_dir_all(folder).map_err(failed)?;
         }
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            // Some network file systems have no locks; `K.lock` still guards against most collisions there.
-            Err(TryLockError::Error(error)) if error.kind() == IoKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let file = file.map_err(failed)?;
+        let locked = file.try_lock();
+        Ok(Ownership::after(locked, file, entry))
+    }
+
+    /// What it means for `file`, the record of `entry`, that locking it went so.
+    fn after(
+        locked: std::result::Result<(), TryLockError>,
+        mut file: File,
+        entry: &Entry,
+    ) -> Option<Ownership> {
         let mut last_claim = String::new();
-        // A broken record recognises nobody, which is safe.
-        let _ = (&mut file).take(1024).read_to_string(&mut last_claim);
-        Ok(Some(Ownership { file, last_claim, entry: entry.clone() }))
+        match locked {
+            // A broken record recognises nobody, which is safe.
+            Ok(()) => drop((&mut file).take(1024).read_to_string(&mut last_claim)),
+            Err(TryLockError::WouldBlock) => return None,
+            // Network file systems may have no locks, or none left (ENOLCK). `K.lock` still guards against most
+            // collisions, and whoever the record names may be alive.
+            Err(TryLockError::Error(_)) => {}
+        }
+        Some(Ownership { file, last_claim, entry: entry.clone() })
     }
 
     /// Whether some other program's `K.lock` is there, and it or its download have changed within `stale`.
@@ -64,7 +73,7 @@ impl Ownership {
         let staging = task(&content).map(|task| self.entry.staging(task));
         let changed = last_change(&path).max(staging.and_then(|staging| last_change(&staging)));
         let quiet = changed.and_then(|time| SystemTime::now().duration_since(time).ok()).unwrap_or_default();
-        content != self.last_claim && quiet < stale
+        !self.is_of_the_dead(&content) && quiet < stale
     }
 
     /// Makes `K.lock`, after waiting for whoever holds it. Nothing if meanwhile `done` says that there is no need.
@@ -83,14 +92,18 @@ impl Ownership {
                 return Ok(None);
             }
             holder.look(&self.entry);
-            let is_dead = !holder.content.is_empty() && holder.content == self.last_claim;
-            if is_dead || holder.unchanged_for() >= timeouts.lock_stale {
+            if self.is_of_the_dead(&holder.content) || holder.unchanged_for() >= timeouts.lock_stale {
                 holder.evict(&self.entry)?;
                 continue;
             }
             waiting(&holder.content);
             std::thread::sleep(timeouts.lock_poll);
         }
+    }
+
+    /// Whether a `K.lock` with this content was left behind by a featvec process.
+    fn is_of_the_dead(&self, content: &str) -> bool {
+        !content.is_empty() && content == self.last_claim
     }
 
     fn try_claim(&mut self) -> Result<Option<(String, String)>> {
@@ -214,5 +227,30 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     match removed {
         Err(error) if error.kind() != IoKind::NotFound => Err(Error::io(path.display().to_string(), error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_locks_nobody_is_taken_for_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let handle = crate::handle::Handle::parse("http://host/m").unwrap();
+        let entry = Entry::new(folder.path(), &handle);
+        let content = format!("host.1.{}", new_task());
+        fs::write(entry.lock(), &content).unwrap();
+        let record = folder.path().join("record");
+        fs::write(&record, &content).unwrap();
+        let after = |locked| Ownership::after(locked, File::open(&record).unwrap(), &entry);
+
+        assert!(after(Err(TryLockError::WouldBlock)).is_none(), "its owner is at work");
+        assert!(after(Ok(())).unwrap().is_of_the_dead(&content));
+        for error in [IoKind::Unsupported.into(), std::io::Error::other("ENOLCK")] {
+            let ownership = after(Err(TryLockError::Error(error))).unwrap();
+            assert!(!ownership.is_of_the_dead(&content));
+            assert!(ownership.is_claimed_by_the_living(Duration::from_secs(600)));
+        }
     }
 }

@@ -73,9 +73,8 @@ impl<'a> Visit<'a> {
             if damage.is_none() && self.entry.is_present() {
                 continue;
             }
-            if let Some(damage) = damage {
+            if let Some(damage) = &damage {
                 self.tell(Progress::Repairing { reason: &damage.to_string() });
-                self.quarantine(&claim)?;
             }
             if let Some(theirs) = theirs
                 && self.bring(&claim, &Source::File(&theirs.module())).is_ok()
@@ -83,7 +82,7 @@ impl<'a> Visit<'a> {
                 return Ok(self.entry.module());
             }
             if self.options.offline {
-                return Err(self.refuse_offline(None));
+                return Err(self.refuse_offline(damage));
             }
             self.bring(&claim, &Source::Servers)?;
             return Ok(self.entry.module());

@@ -12,8 +12,8 @@ use super::{Job, Progress};
 use crate::handle::hex;
 use crate::{Error, ErrorKind, Result};
 
-/// Attempts that bring at least this much do not count as failed: a line that is cut once a minute still gets there,
-/// and the size limit bounds how often that can be.
+/// Failures are forgiven once this much more has arrived than ever before: a line that is cut once a minute still gets
+/// there, and the size limit bounds how often that can be, whatever is thrown away in between.
 const HEADWAY_BYTES: u64 = 256 << 10;
 
 /// Fewer bytes than this in the time of a stall are one: a server that drips is not to hold us for days.
@@ -39,15 +39,14 @@ pub(super) fn download(client: &Client<'_>, url: &str, job: &mut Job<'_>) -> Res
     let place = job.archive.display().to_string();
     let mut partial = Partial::create(job).map_err(|error| Error::io(place, error))?;
     let timeouts = &client.options.timeouts;
-    let mut failures = 0;
+    let (mut failures, mut furthest) = (0, 0);
     loop {
-        let before = partial.have;
         let failure = match partial.attempt(client, url, job) {
             Ok(()) => return Ok(partial.finish()),
             Err(failure) => failure,
         };
-        if partial.have >= before.saturating_add(HEADWAY_BYTES) {
-            failures = 0;
+        if partial.have >= furthest + HEADWAY_BYTES {
+            (failures, furthest) = (0, partial.have);
         }
         failures += 1;
         if !failure.again || failures > client.options.retries {

@@ -1,6 +1,7 @@
 //! One GET request: time-outs, redirects, proxies, and what a refusal means.
 
 mod forward_proxy;
+mod names;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -9,10 +10,12 @@ use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
 use super::{FetchOptions, url};
 use crate::{Error, ErrorKind, Result};
+use names::Names;
 
 /// As many as urllib and curl's users are used to; honest chains have two or three.
 const MAX_REDIRECTS: usize = 10;
@@ -134,7 +137,7 @@ impl<'a> Client<'a> {
             let config = config.build();
             return match proxy {
                 Some(proxy) => forward_proxy::agent(config, proxy).map_err(unusable),
-                None => Ok(Agent::new_with_config(config)),
+                None => Ok(direct(config)),
             };
         }
         if let Some(proxy) = proxy {
@@ -148,8 +151,12 @@ impl<'a> Client<'a> {
             .root_certs(roots)
             .disable_verification(self.options.disable_cert_validation)
             .build();
-        Ok(Agent::new_with_config(config.tls_config(tls).build()))
+        Ok(direct(config.tls_config(tls).build()))
     }
+}
+
+fn direct(config: Config) -> Agent {
+    Agent::with_parts(config, DefaultConnector::new(), Names::default())
 }
 
 fn trusted_certificates(file: &std::path::Path) -> Result<RootCerts> {
@@ -190,11 +197,14 @@ fn redirect_failure(message: &str) -> Failure {
 /// What it means that there was no answer at all.
 fn transport_failure(error: ureq::Error, options: &FetchOptions) -> Failure {
     let message = match &error {
-        ureq::Error::HostNotFound => "the server's name is not known (is this machine online?)".to_string(),
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
             format!("no connection within {:?}", options.timeouts.connect)
         }
         ureq::Error::Timeout(_) => format!("no answer within {:?}", options.timeouts.stall),
+        ureq::Error::HostNotFound => {
+            let message = "the server's name is not known (is this machine online?)";
+            return Failure::last(Error::new(ErrorKind::Io, "", message));
+        }
         ureq::Error::BadUri(reason) => {
             return Failure::last(Error::new(ErrorKind::Argument, "", format!("not a usable URL: {reason}")));
         }

@@ -218,7 +218,8 @@ fn finish(variables: Variables, place: String) -> Result<Variables> {
             && let Some(index) = moving_variance.iter().position(|v| *v + variables.epsilon <= 0.0)
         {
             let place = format!("{place}: {}/{MOVING_VARIANCE}", conv.name);
-            let message = format!("element {index} is {}; a variance above zero expected", moving_variance[index]);
+            let message =
+                format!("element {index} is {}; a variance above zero expected", moving_variance[index]);
             return Err(Error::new(ErrorKind::Corrupt, place, message)
                 .with_hint("the training that wrote it diverged, or the file is damaged"));
         }

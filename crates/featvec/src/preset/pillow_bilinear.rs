@@ -10,61 +10,80 @@ const WEIGHT_BITS: u32 = 32 - 8 - 2;
 /// Half of the lowest bit that survives the shift back to bytes.
 const HALF: i32 = 1 << (WEIGHT_BITS - 1);
 
+/// So many weights are kept at a time: those of a row of any camera, but not of a picture that is all width.
+const BLOCK_WEIGHTS: usize = 1 << 16;
+
 /// The consecutive inputs of one output position, with their weights.
 struct Window {
     inputs: Range<usize>,
     weights: Vec<i32>,
 }
 
-fn windows(input: usize, output: usize) -> Vec<Window> {
-    let scale = input as f64 / output as f64;
-    let support = scale.max(1.0);
-    (0..output)
-        .map(|i| {
-            let centre = (i as f64 + 0.5) * scale;
-            // Converting to usize truncates, and a float below zero becomes 0.
-            let inputs = (centre - support + 0.5) as usize..input.min((centre + support + 0.5) as usize);
-            let triangle: Vec<f64> = inputs
-                .clone()
-                .map(|x| (1.0 - ((x as f64 - centre + 0.5) * (1.0 / support)).abs()).max(0.0))
-                .collect();
-            let total: f64 = triangle.iter().sum();
-            let fixed = |weight: f64| (0.5 + weight / total * f64::from(1 << WEIGHT_BITS)) as i32;
-            Window { inputs, weights: triangle.into_iter().map(fixed).collect() }
-        })
-        .collect()
+/// One side of a resize.
+#[derive(Clone, Copy)]
+struct Axis {
+    input: usize,
+    output: usize,
+}
+
+impl Axis {
+    fn scale(self) -> f64 {
+        self.input as f64 / self.output as f64
+    }
+
+    /// The window of output position `i`.
+    fn window(self, i: usize) -> Window {
+        let support = self.scale().max(1.0);
+        let centre = (i as f64 + 0.5) * self.scale();
+        // Converting to usize truncates, and a float below zero becomes 0.
+        let inputs = (centre - support + 0.5) as usize..self.input.min((centre + support + 0.5) as usize);
+        let triangle = |x: usize| (1.0 - ((x as f64 - centre + 0.5) * (1.0 / support)).abs()).max(0.0);
+        let total: f64 = inputs.clone().map(triangle).sum();
+        let fixed = |weight: f64| (0.5 + weight / total * f64::from(1 << WEIGHT_BITS)) as i32;
+        Window { weights: inputs.clone().map(|x| fixed(triangle(x))).collect(), inputs }
+    }
+
+    fn windows(self, outputs: Range<usize>) -> Vec<Window> {
+        outputs.map(|i| self.window(i)).collect()
+    }
+
+    /// The output positions in blocks of at most [`BLOCK_WEIGHTS`] weights, or of one position.
+    fn blocks(self) -> impl Iterator<Item = Range<usize>> {
+        let window_len = 2 * (self.input / self.output + 1);
+        let len = (BLOCK_WEIGHTS / window_len).max(1);
+        (0..self.output).step_by(len).map(move |start| start..self.output.min(start + len))
+    }
+
+    fn lost(self) -> i64 {
+        self.input as i64 - self.output as i64
+    }
 }
 
 /// Resizes `source` to `(height, width)`; `levels` gives the value of each byte.
 pub(super) fn resize(source: &Region, levels: &[f32; 256], (height, width): (usize, usize), out: &mut [f32]) {
-    let columns = windows(source.width(), width);
-    let rows = windows(source.height(), height);
-    let rows_lost = source.height() as i64 - height as i64;
-    let columns_lost = source.width() as i64 - width as i64;
+    let rows = Axis { input: source.height(), output: height };
+    let columns = Axis { input: source.width(), output: width };
     // Pillow 13 goes down first where that drops much more; until Pillow 12 it always went across first.
-    if rows_lost > 0 && rows_lost > 2 * columns_lost {
-        down_then_across(source, &rows, &columns, levels, out);
+    if rows.lost() > 0 && rows.lost() > 2 * columns.lost() {
+        down_then_across(source, [rows, columns], levels, out);
     } else {
-        across_then_down(source, &rows, &columns, levels, out);
+        across_then_down(source, [rows, columns], levels, out);
     }
 }
 
-fn down_then_across(
-    source: &Region,
-    rows: &[Window],
-    columns: &[Window],
-    levels: &[f32; 256],
-    out: &mut [f32],
-) {
+/// Each output row is made on its own. Few columns are dropped on this way, so that there are few weights across.
+fn down_then_across(source: &Region, [rows, columns]: [Axis; 2], levels: &[f32; 256], out: &mut [f32]) {
+    let columns = columns.windows(0..columns.output);
     let mut sums = vec![0; source.width() * 3];
     let mut across_row = vec![0; columns.len() * 3];
-    for (window, out_row) in rows.iter().zip(out.chunks_exact_mut(columns.len() * 3)) {
+    for (i, out_row) in out.chunks_exact_mut(columns.len() * 3).enumerate() {
+        let window = rows.window(i);
         sums.fill(HALF);
         for (y, &weight) in window.inputs.clone().zip(&window.weights) {
             add(&mut sums, source.row(y), weight);
         }
         let down_row: Vec<u8> = sums.iter().map(|&sum| to_byte(sum)).collect();
-        across(&down_row, columns, &mut across_row);
+        across(&down_row, &columns, &mut across_row);
         for (value, &byte) in out_row.iter_mut().zip(&across_row) {
             *value = levels[usize::from(byte)];
         }
@@ -72,23 +91,22 @@ fn down_then_across(
 }
 
 /// Each input row is resized across once and added to the output rows whose window it is in: a picture of very
-/// many rows needs no more memory than one of few.
-fn across_then_down(
-    source: &Region,
-    rows: &[Window],
-    columns: &[Window],
-    levels: &[f32; 256],
-    out: &mut [f32],
-) {
+/// many rows needs no more memory than one of few, and one of very many columns is gone through block by block.
+fn across_then_down(source: &Region, [rows, columns]: [Axis; 2], levels: &[f32; 256], out: &mut [f32]) {
+    let rows = rows.windows(0..rows.output);
     let mut sums = vec![HALF; out.len()];
-    let mut row = vec![0; columns.len() * 3];
-    let mut done = 0;
-    for y in 0..source.height() {
-        done += rows[done..].iter().take_while(|window| window.inputs.end <= y).count();
-        across(source.row(y), columns, &mut row);
-        let open = rows[done..].iter().take_while(|window| window.inputs.start <= y);
-        for (window, sums) in open.zip(sums.chunks_exact_mut(row.len()).skip(done)) {
-            add(sums, &row, window.weights[y - window.inputs.start]);
+    for block in columns.blocks() {
+        let windows = columns.windows(block.clone());
+        let block = block.start * 3..block.end * 3;
+        let mut row = vec![0; block.len()];
+        let mut done = 0;
+        for y in 0..source.height() {
+            done += rows[done..].iter().take_while(|window| window.inputs.end <= y).count();
+            across(source.row(y), &windows, &mut row);
+            let open = rows[done..].iter().take_while(|window| window.inputs.start <= y);
+            for (window, sums) in open.zip(sums.chunks_exact_mut(columns.output * 3).skip(done)) {
+                add(&mut sums[block.clone()], &row, window.weights[y - window.inputs.start]);
+            }
         }
     }
     for (value, &sum) in out.iter_mut().zip(&sums) {

@@ -44,6 +44,9 @@ pub fn experiment(module: &Module, paths: &[PathBuf], arrays: [&Tensor; 2]) -> R
             Found::Failed(path, error) => return Err(error.within(&path.display().to_string())),
         }
     }
+    if pictures.is_empty() {
+        return Err(wrong_usage("--images names no pictures"));
+    }
 
     let mut nearest = [("A", arrays[0]), ("B", arrays[1])].map(|(name, array)| {
         (array, Finding { array: name, made_by: String::new(), distance: f64::INFINITY })

@@ -2,8 +2,8 @@
 
 use featvec::Module;
 use featvec::module::Format;
-use featvec::network::{BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, WEIGHTS};
-use featvec::variables::{ConvVariables, Shift};
+use featvec::network::{Conv, MOVING_MEAN, MOVING_VARIANCE, WEIGHTS};
+use featvec::variables::ConvVariables;
 use serde_json::{Value, json};
 
 /// What is told of some numbers.
@@ -58,22 +58,6 @@ fn layers(module: &Module) -> Vec<(Conv, &ConvVariables)> {
     convs.zip(variables.convs.iter().chain(&variables.logits)).collect()
 }
 
-/// The variables of a layer by the names that TF-Slim gives them.
-fn named(layer: &ConvVariables) -> Vec<(&'static str, &[f32])> {
-    let mut named = vec![(WEIGHTS, layer.weights.as_slice())];
-    match &layer.shift {
-        Shift::Bias(bias) => named.push((BIASES, bias)),
-        Shift::BatchNorm { beta, moving_mean, moving_variance } => {
-            named.extend([
-                (BETA, beta.as_slice()),
-                (MOVING_MEAN, moving_mean.as_slice()),
-                (MOVING_VARIANCE, moving_variance.as_slice()),
-            ]);
-        }
-    }
-    named
-}
-
 /// Every variable.
 pub fn by_variable(module: &Module) -> Vec<Statistics> {
     let scope = match module.format() {
@@ -82,7 +66,7 @@ pub fn by_variable(module: &Module) -> Vec<Statistics> {
     };
     let mut statistics = Vec::new();
     for (conv, layer) in layers(module) {
-        for (name, values) in named(layer) {
+        for (name, values) in layer.named() {
             let shape = if name == WEIGHTS { conv.shape.to_vec() } else { vec![values.len()] };
             let trainable = ![MOVING_MEAN, MOVING_VARIANCE].contains(&name);
             statistics.push(Statistics {
@@ -101,7 +85,7 @@ pub fn by_stage(module: &Module) -> Vec<Statistics> {
     layers
         .chunk_by(|(a, _), (b, _)| stage(a) == stage(b))
         .map(|layers| {
-            let values = layers.iter().flat_map(|(_, layer)| named(layer)).flat_map(|(_, values)| values);
+            let values = layers.iter().flat_map(|(_, layer)| layer.named()).flat_map(|(_, values)| values);
             Statistics::of(stage(&layers[0].0), values)
         })
         .collect()

@@ -5,11 +5,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
 };
 use ureq::{Agent, Error, Proxy, ProxyProtocol};
+
+use super::names::Names;
 
 /// An agent whose `http://` requests all go to `proxy`.
 pub(super) fn agent(config: Config, proxy: &str) -> Result<Agent, Error> {
@@ -20,7 +22,7 @@ pub(super) fn agent(config: Config, proxy: &str) -> Result<Agent, Error> {
     let address: Uri =
         format!("http://{}:{}", proxy.host(), proxy.port()).parse().map_err(|_| Error::InvalidProxyUrl)?;
     let connector = DefaultConnector::new().chain(AbsoluteForm);
-    Ok(Agent::with_parts(config, connector, ToProxy { address, resolver: DefaultResolver::default() }))
+    Ok(Agent::with_parts(config, connector, ToProxy { address, names: Names::default() }))
 }
 
 /// The value of `Proxy-Authorization`, where the proxy's URL has a user in it.
@@ -34,12 +36,12 @@ pub(super) fn authorization(proxy: &str) -> Option<String> {
 #[derive(Debug)]
 struct ToProxy {
     address: Uri,
-    resolver: DefaultResolver,
+    names: Names,
 }
 
 impl Resolver for ToProxy {
     fn resolve(&self, _: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        self.resolver.resolve(&self.address, config, timeout)
+        self.names.resolve(&self.address, config, timeout)
     }
 }
 
