@@ -4,6 +4,8 @@ use core::ops::{Deref, DerefMut};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::sync::atomic::AtomicUsize;
 
+use crate::claims::Claims;
+
 /// A slice of `f32` that starts at a cache line, or at a huge page where it is large enough to use one.
 pub(crate) struct Aligned {
     start: *mut f32,
@@ -68,7 +70,10 @@ impl DerefMut for Aligned {
 #[derive(Default)]
 pub struct Workspace {
     pub(crate) arenas: Option<Aligned>,
-    pub(crate) next_item: Vec<AtomicUsize>,
+    /// The next image that a member takes for itself.
+    pub(crate) next_image: AtomicUsize,
+    /// For each step, what members have claimed of it.
+    pub(crate) claims: Vec<Claims>,
     /// The program whose zero halos the arenas hold.
     pub(crate) owner: Option<u64>,
 }

@@ -119,6 +119,8 @@ pub(crate) struct Conv {
     w: usize,
     /// Pixels of an item of work.
     chunk: usize,
+    /// Whether items are ordered by panel first: the larger of filter and input is what a member should not share.
+    by_panel: bool,
 }
 
 /// Some vectors of output channels that a tile computes together.
@@ -265,6 +267,7 @@ impl Conv {
         let tiles = (CHUNK_ELEMENTS / pixel_elements / tile_rows).clamp(1, (h * w).div_ceil(tile_rows));
         // At least four chunks where there are enough tiles, so that threads finish together.
         let chunk = tiles.min((h * w).div_ceil(tile_rows).div_ceil(4)).max(1) * tile_rows;
+        let by_panel = packed.len() > source.range.len();
         Conv {
             base: source.base,
             row_step: source.row_step,
@@ -280,6 +283,7 @@ impl Conv {
             h,
             w,
             chunk,
+            by_panel,
         }
     }
 
@@ -293,7 +297,11 @@ impl Conv {
 
     /// Items of work: every panel over every chunk of pixels.
     pub(crate) fn items(&self) -> usize {
-        self.panels.len() * (self.h * self.w).div_ceil(self.chunk)
+        self.panels.len() * self.chunks()
+    }
+
+    fn chunks(&self) -> usize {
+        (self.h * self.w).div_ceil(self.chunk)
     }
 
     /// Computes one item.
@@ -303,7 +311,12 @@ impl Conv {
     /// writes the input or touches the pixels of this item's outputs meanwhile.
     pub(crate) unsafe fn run(&self, kernels: &Kernels, arena: *mut f32, item: usize) {
         let lanes = kernels.lanes;
-        let panel = &self.panels[item % self.panels.len()];
+        let (panel, chunk) = if self.by_panel {
+            (item / self.chunks(), item % self.chunks())
+        } else {
+            (item % self.panels.len(), item / self.panels.len())
+        };
+        let panel = &self.panels[panel];
         let outputs = &self.outputs[panel.outputs.clone()];
         let tiles = kernels.tiles[outputs.len() - 1];
         let mut tile = Tile {
@@ -315,7 +328,7 @@ impl Conv {
             floor: outputs[0].floor,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
         };
-        let start = item / self.panels.len() * self.chunk;
+        let start = chunk * self.chunk;
         let end = (start + self.chunk).min(self.h * self.w);
         let (mut y, mut x) = (start / self.w, start % self.w);
         let mut pixel = start;

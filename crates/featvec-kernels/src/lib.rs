@@ -18,6 +18,7 @@
 
 mod arch;
 mod arena;
+mod claims;
 mod conv;
 mod convert;
 mod kernels;

@@ -6,9 +6,10 @@
 //! same order.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arena::{Aligned, Workspace};
+use crate::claims::Claims;
 use crate::conv::{Branch, Conv};
 use crate::convert;
 use crate::kernels::Kernels;
@@ -295,7 +296,7 @@ impl Program {
             image_len,
             outputs: &OutputPointers::new(outputs),
         };
-        let (next_image, next_items) = workspace.next_item.split_first().expect("a counter for images");
+        let (next_image, step_claims) = (&workspace.next_image, &workspace.claims);
         team.run(&|member: &Member<'_>| {
             loop {
                 let image = next_image.fetch_add(1, Ordering::Relaxed);
@@ -318,26 +319,18 @@ impl Program {
                 return;
             }
             member.barrier();
-            for (phase, next_item) in self.phases.iter().zip(next_items) {
-                loop {
-                    let mut item = next_item.fetch_add(1, Ordering::Relaxed);
-                    let Some((step, copies)) = phase.steps.iter().find_map(|step| {
-                        let copies = if step.spans_batch() { 1 } else { together };
-                        let items = step.items() * copies;
-                        if item < items {
-                            Some((step, copies))
-                        } else {
-                            item -= items;
-                            None
-                        }
-                    }) else {
-                        break;
-                    };
-                    let index = item % copies;
-                    let place = Place { image: apart + index, arena: index, images: together };
-                    // SAFETY: each item is claimed once, items of a phase write different places and read
-                    // nothing that the phase writes (`push`), and the barrier ends the phase for all.
-                    unsafe { shared.run(step, item / copies, place) };
+            let mut claims = step_claims.iter();
+            for phase in &self.phases {
+                for (step, claims) in phase.steps.iter().zip(&mut claims) {
+                    let copies = if step.spans_batch() { 1 } else { together };
+                    while let Some(item) = claims.next(member.index, step.items() * copies) {
+                        // Items of one place in all images follow each other.
+                        let index = item % copies;
+                        let place = Place { image: apart + index, arena: index, images: together };
+                        // SAFETY: each item is claimed once, items of a phase write different places and read
+                        // nothing that the phase writes (`push`), and the barrier ends the phase for all.
+                        unsafe { shared.run(step, item / copies, place) };
+                    }
                 }
                 member.barrier();
             }
@@ -366,9 +359,11 @@ impl Workspace {
             self.arenas = Some(Aligned::zeroed(len));
             self.owner = Some(program.id);
         }
-        self.next_item.resize_with(program.phases.len() + 1, AtomicUsize::default);
-        for counter in &mut self.next_item {
-            *counter.get_mut() = 0;
+        *self.next_image.get_mut() = 0;
+        let steps = program.phases.iter().map(|phase| phase.steps.len()).sum();
+        self.claims.resize_with(steps, Claims::default);
+        for claims in &mut self.claims {
+            claims.reset();
         }
     }
 }
@@ -445,8 +440,9 @@ impl Shared<'_> {
             // SAFETY: see above.
             Ready::Conv(conv) => unsafe { conv.run(kernels, arena, item) },
             Ready::MaxPool { input, output, size, stride, before: [top, left] } => {
-                let [_, oh, ow] = output.shape();
-                let (block, y) = (item / oh, item % oh);
+                let [_, _, ow] = output.shape();
+                // Row by row, so that members that start at opposite ends stay in their own part of the map.
+                let (y, block) = (item / output.blocks(), item % output.blocks());
                 let [_, h, w] = input.shape();
                 let rows = (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h);
                 // SAFETY: see above.
