@@ -62,7 +62,9 @@ impl FeatureExtractor {
         };
         let threads = match options.threads {
             Some(threads) => threads,
-            None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            None => {
+                std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(MAX_THREADS))
+            }
         };
         if threads > MAX_THREADS {
             let message = format!("{threads} threads are more than {MAX_THREADS}");
