@@ -7,6 +7,8 @@ use super::orientation::Orientation;
 const ORIENTATION: u16 = 0x0112;
 /// The type of 16-bit unsigned values.
 const SHORT: u16 = 3;
+/// The type of 32-bit unsigned values.
+const LONG: u16 = 4;
 /// Bytes of a directory entry: tag, type, count, value.
 const ENTRY_BYTES: usize = 12;
 
@@ -51,6 +53,16 @@ impl<'a> Directory<'a> {
         let entry = &self.entries[at];
         let is_one_short = self.u16(&entry[2..])? == SHORT && self.u32(&entry[4..])? == 1;
         is_one_short.then_some((self.offset + at * ENTRY_BYTES + 8, self.u16(&entry[8..])?))
+    }
+
+    /// The value of `tag` each time that it is given; `None` for one that is not a 16-bit or 32-bit number.
+    pub(super) fn numbers(&self, tag: u16) -> impl Iterator<Item = Option<u32>> {
+        let entries = self.entries.iter().filter(move |entry| self.u16(&entry[..]) == Some(tag));
+        entries.map(|entry| match self.u16(&entry[2..])? {
+            SHORT => self.u16(&entry[8..]).map(u32::from),
+            LONG => self.u32(&entry[8..]),
+            _ => None,
+        })
     }
 
     /// Whether no tag claims more values than the whole block has bytes.

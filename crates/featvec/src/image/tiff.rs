@@ -16,12 +16,15 @@ use super::rgb8::{CHANNELS, Rgb8};
 
 /// The tag that says what samples mean, and two of its values.
 const PHOTOMETRIC: u16 = 262;
+const IMAGE_LENGTH: u16 = 257;
+const SAMPLES_PER_PIXEL: u16 = 277;
 const BLACK_IS_ZERO: u8 = 1;
 const PALETTE: u16 = 3;
 
 pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<(Rgb8, Orientation)> {
     let directory =
         Directory::first(bytes).filter(Directory::counts_are_possible).ok_or_else(no_directory)?;
+    check_strips(&directory, limits)?;
     let (bytes, is_indexed) = palette_as_grey(bytes, &directory);
     let mut decoder = Decoder::new(Cursor::new(&*bytes)).map_err(error)?;
     let (width, height) = decoder.dimensions().map_err(error)?;
@@ -70,6 +73,17 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<(Rgb8, Orient
         other => return Err(unsupported(format!("the colours are {other:?}"))),
     };
     Ok((Rgb8::from_counted(width as usize, height as usize, data), orientation))
+}
+
+/// The crate multiplies rows and samples, for the number of strips, before anybody can ask for the picture's size.
+fn check_strips(directory: &Directory, limits: &ImageLimits) -> Result<()> {
+    let most =
+        |tag, least: u32| directory.numbers(tag).try_fold(least, |most, number| Some(most.max(number?)));
+    let impossible = || Error::corrupt(Format::Tiff.name(), "a number of rows or samples that cannot be");
+    let rows = most(IMAGE_LENGTH, 1).ok_or_else(impossible)?;
+    limits.check(Format::Tiff, (1, rows), CHANNELS)?;
+    let strips = most(SAMPLES_PER_PIXEL, 1).and_then(|samples| rows.checked_mul(samples));
+    strips.map(drop).ok_or_else(impossible)
 }
 
 /// A TIFF with a palette, made to say that its indices are shades of grey: the crate refuses the former.
