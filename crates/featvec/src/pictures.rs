@@ -27,7 +27,6 @@ mod find;
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -74,20 +73,13 @@ impl Preparation {
     pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Orientation> {
         let bytes = self.read(path)?;
         let [height, width] = self.size;
-        // The decoders of other people are fuzzed less than ours: a panic in one must not take a million rows along.
-        let prepared = catch_unwind(AssertUnwindSafe(|| {
-            let decoded = image::decode(&bytes, &self.decode)?;
-            self.preset.prepare(&decoded.image, height, width, out);
-            Ok(decoded.orientation)
-        }));
-        prepared.unwrap_or_else(|_| {
-            Err(Error::unsupported("", "the decoder gave up on this picture, which is a bug of featvec")
-                .with_hint("please report it together with the picture"))
-        })
+        let decoded = image::decode(&bytes, &self.decode)?;
+        self.preset.prepare(&decoded.image, height, width, out);
+        Ok(decoded.orientation)
     }
 
-    /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The memory taken is that of the batch and of one decoded
-    /// picture a thread.
+    /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The
+    /// memory taken is that of the batch and of one decoded picture a thread.
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] for a batch that there is no memory for. What is wrong with a file stands in
