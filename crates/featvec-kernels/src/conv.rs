@@ -9,6 +9,7 @@
 use core::ops::Range;
 
 use crate::arena::Aligned;
+use crate::group::Slot;
 use crate::kernels::Kernels;
 use crate::map::{Image, Map};
 use crate::simd::Simd;
@@ -26,6 +27,8 @@ pub(crate) struct Tile<'a> {
     pub depth: usize,
     /// The packed filter: `[segment][depth][vectors][lanes]`.
     pub panel: *const f32,
+    /// How many elements before they are used the filter's numbers are asked for from farther caches.
+    pub ahead: usize,
     /// `[vectors][lanes]`.
     pub bias: *const f32,
     /// Lower bound of the result: 0 for ReLU, else minus infinity.
@@ -55,6 +58,7 @@ pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd
             for v in 0..VECTORS {
                 // SAFETY: within the panel (contract).
                 filter[v] = unsafe { simd.load(panel.add(v * S::LANES)) };
+                simd.prefetch(panel.wrapping_add(tile.ahead + v * S::LANES));
             }
             for r in 0..ROWS {
                 // SAFETY: within the segment (contract).
@@ -88,6 +92,16 @@ pub struct Filter<'a> {
     pub bias: &'a [f32],
     /// `[kh, kw, ic, oc]`.
     pub shape: [usize; 4],
+}
+
+impl Filter<'_> {
+    /// # Panics
+    /// Where the numbers do not fit the shape.
+    pub(crate) fn check(&self) {
+        let [kh, kw, ic, oc] = self.shape;
+        assert_eq!(self.weights.len(), kh * kw * ic * oc, "weights do not fit their shape");
+        assert_eq!(self.bias.len(), oc, "biases do not fit the filter");
+    }
 }
 
 /// One of the convolutions that read the same input in one step.
@@ -135,6 +149,9 @@ struct Output {
     pitch: usize,
     floor: f32,
 }
+
+/// A page: far enough for the third-level cache to answer in time.
+const AHEAD: usize = 1024;
 
 /// A chunk of input that stays in the second-level cache while all panels pass over it.
 const CHUNK_ELEMENTS: usize = 48 << 10;
@@ -205,14 +222,13 @@ impl Conv {
         let mut outputs = Vec::new();
         let mut columns = Vec::new();
         for branch in branches {
-            let [kh, kw, ic, oc] = branch.filter.shape;
+            let oc = branch.filter.shape[3];
+            branch.filter.check();
             assert_eq!(
                 branch.filter.shape[..3],
                 branches[0].filter.shape[..3],
                 "branches of different sizes"
             );
-            assert_eq!(branch.filter.weights.len(), kh * kw * ic * oc, "weights do not fit their shape");
-            assert_eq!(branch.filter.bias.len(), oc, "biases do not fit the filter");
             assert_eq!(branch.output.shape(), [oc, h, w], "the output map does not fit");
             assert_eq!(branch.output.lanes(), lanes, "a map in blocks of another instruction set");
             for block in 0..branch.output.blocks() {
@@ -307,9 +323,9 @@ impl Conv {
     /// Computes one item.
     ///
     /// # Safety
-    /// `kernels` are those that the convolution was packed for; its input and outputs lie inside the arena; nobody
+    /// `kernels` are those that the convolution was packed for; its input and outputs lie inside the slot; nobody
     /// writes the input or touches the pixels of this item's outputs meanwhile.
-    pub(crate) unsafe fn run(&self, kernels: &Kernels, arena: *mut f32, item: usize) {
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, slot: Slot, item: usize) {
         let lanes = kernels.lanes;
         let (panel, chunk) = if self.by_panel {
             (item / self.chunks(), item % self.chunks())
@@ -324,6 +340,7 @@ impl Conv {
             segments: &self.segments,
             depth: self.depth,
             panel: self.packed[panel.packed..].as_ptr(),
+            ahead: AHEAD,
             bias: self.bias[panel.outputs.start * lanes..].as_ptr(),
             floor: outputs[0].floor,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
@@ -331,16 +348,20 @@ impl Conv {
         let start = chunk * self.chunk;
         let end = (start + self.chunk).min(self.h * self.w);
         let (mut y, mut x) = (start / self.w, start % self.w);
+        let base = slot.at(self.base);
+        let mut origins = [core::ptr::null_mut(); MAX_VECTORS];
+        for (origin, output) in origins.iter_mut().zip(outputs) {
+            *origin = slot.at(output.origin);
+        }
         let mut pixel = start;
         while pixel < end {
             let count = tiles.len().min(end - pixel);
             for r in 0..count {
-                let input = self.base + y * self.row_step + x * self.pixel_step;
-                // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the arena.
-                tile.rows[r] = unsafe { arena.add(input) };
+                // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the slot.
+                tile.rows[r] = unsafe { base.add(y * self.row_step + x * self.pixel_step) };
                 for (v, output) in outputs.iter().enumerate() {
                     // SAFETY: as above.
-                    tile.outputs[v][r] = unsafe { arena.add(output.origin + y * output.pitch + x * lanes) };
+                    tile.outputs[v][r] = unsafe { origins[v].add(y * output.pitch + x * lanes) };
                 }
                 x += 1;
                 if x == self.w {

@@ -4,6 +4,7 @@ use crate::conv::Tile;
 use crate::lrn::LrnRow;
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::winograd::{InputRow, OutputTile};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
@@ -15,6 +16,8 @@ pub struct Kernels {
     pub(crate) lanes: usize,
     /// `tiles[vectors - 1][rows - 1]`.
     pub(crate) tiles: &'static [&'static [TileFn]],
+    pub(crate) winograd_input: unsafe fn(&InputRow),
+    pub(crate) winograd_output: unsafe fn(&OutputTile),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
@@ -94,6 +97,16 @@ macro_rules! entry_points {
             unsafe { crate::conv::tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
+        unsafe fn winograd_input(row: &crate::winograd::InputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_output(tile: &crate::winograd::OutputTile) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::output_tile($simd { _proof: () }, tile) }
+        }
+        $(#[$feature])*
         unsafe fn max_pool_row(row: &crate::pool::PoolRow) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::pool::max_pool_row($simd { _proof: () }, row) }
@@ -118,6 +131,8 @@ macro_rules! entry_points {
             tile_name: $tile,
             lanes: <$simd as Simd>::LANES,
             tiles: &[$(crate::kernels::tiles!($vectors $rows)),*],
+            winograd_input,
+            winograd_output,
             max_pool_row,
             mean_block,
             lrn_row,

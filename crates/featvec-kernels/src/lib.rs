@@ -21,6 +21,7 @@ mod arena;
 mod claims;
 mod conv;
 mod convert;
+mod group;
 mod kernels;
 mod lrn;
 mod map;
@@ -30,6 +31,7 @@ mod program;
 pub mod reference;
 mod simd;
 mod team;
+pub mod winograd;
 
 pub use arena::Workspace;
 pub use conv::{Branch, Filter};

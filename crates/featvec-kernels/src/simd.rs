@@ -26,7 +26,12 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     fn sqrt(self, a: Self::V) -> Self::V;
+    /// Asks for the cache line at `from` to be brought into the second-level cache; any address will do.
+    fn prefetch(self, from: *const f32);
 }
+
+/// The widest vector of any instruction set.
+pub(crate) const MAX_LANES: usize = 16;
 
 /// Implements [`Simd`] by one intrinsic an operation.
 macro_rules! simd_by_intrinsics {
@@ -35,6 +40,7 @@ macro_rules! simd_by_intrinsics {
         splat: $splat:ident, load: $load:ident, store: $store:ident,
         mul_add: |$a:ident, $b:ident, $c:ident| $mul_add:expr,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident, max: $max:ident, sqrt: $sqrt:ident,
+        prefetch: |$from:ident| $prefetch:expr,
     ) => {
         /// Proof that the processor has the instruction set.
         #[derive(Clone, Copy)]
@@ -98,6 +104,11 @@ macro_rules! simd_by_intrinsics {
             fn sqrt(self, a: $vector) -> $vector {
                 // SAFETY: see above.
                 unsafe { $sqrt(a) }
+            }
+            #[inline(always)]
+            fn prefetch(self, $from: *const f32) {
+                // SAFETY: a prefetch of an address that cannot be read does nothing.
+                unsafe { $prefetch }
             }
         }
     };

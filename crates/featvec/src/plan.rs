@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use featvec_kernels::winograd::{self, Tiles, TransformedFilter};
 use featvec_kernels::{Branch, Filter, Image, Kernels, Map, Padding, Program, Step};
 
 use crate::network::{Body, Conv, MIN_SIZE, Mixed, Pool, Stage};
@@ -51,6 +52,12 @@ pub struct Plan {
 
 /// Pictures beyond this number of pixels are refused: the widest maps of one take 160 bytes a pixel.
 const MAX_PIXELS: usize = 1 << 24;
+
+/// Maps of at most so many pixels are kept for a group of images at a time: filters are larger than maps there.
+const LATE_PIXELS: usize = 20 * 20;
+
+/// Elements of a transformed map that fit the second-level cache beside a filter.
+const TILES_ELEMENTS: usize = 256 << 10;
 
 /// Refuses pictures of a size `[h, w]` that the network cannot run at.
 ///
@@ -125,9 +132,12 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
+    fn filter(&self) -> Filter<'_> {
+        Filter { weights: &self.folded.weights, bias: &self.folded.bias, shape: self.shape }
+    }
+
     fn branch(&self, output: Map) -> Branch<'_> {
-        let filter = Filter { weights: &self.folded.weights, bias: &self.folded.bias, shape: self.shape };
-        Branch { filter, output, relu: self.beta.is_none() }
+        Branch { filter: self.filter(), output, relu: self.beta.is_none() }
     }
 }
 
@@ -149,12 +159,23 @@ impl<'a> Planner<'a> {
     fn plan(mut self) -> Plan {
         let variant = self.variables.network.variant;
         let stages = self.variables.network.stages();
-        self.reserve_haloed(&stages);
-        let mut size = self.request.size;
+        let sizes: Vec<[usize; 2]> = stages
+            .iter()
+            .scan(self.request.size, |size, stage| {
+                *size = stage.output_size(variant, *size);
+                Some(*size)
+            })
+            .collect();
+        let is_late = |[h, w]: &[usize; 2]| h * w <= LATE_PIXELS;
+        // The first stage reads the picture, and pictures come one at a time.
+        let late = 1 + sizes.iter().skip(1).take_while(|size| !is_late(size)).count();
+        self.reserve_haloed(&stages, &sizes, 0..late);
         let mut current = None;
-        for (index, stage) in stages.iter().enumerate() {
-            let input_size = size;
-            size = stage.output_size(variant, input_size);
+        for (index, (stage, &size)) in stages.iter().zip(&sizes).enumerate() {
+            if index == late {
+                self.program.split(self.arena.cut());
+                self.reserve_haloed(&stages, &sizes, late..stages.len());
+            }
             let halo = match stages.get(index + 1).map(|next| &next.body) {
                 Some(Body::Conv(next)) => next.shape[0] / 2,
                 _ => 0,
@@ -237,20 +258,65 @@ impl<'a> Planner<'a> {
         self.release(Some(pooled));
     }
 
-    /// One phase of convolutions, each group reading one map, with another step beside them; then the normalisation
-    /// that they need.
+    /// Convolutions that are independent of each other, each group reading one map, with another step beside them;
+    /// then the normalisation that they need.
     fn convs(&mut self, groups: Vec<(Map, Vec<(Layer<'a>, Map)>)>, beside: Option<Step<'_>>) {
-        let mut steps: Vec<Step<'_>> = groups
-            .iter()
-            .map(|(input, branches)| Step::Conv {
-                input: *input,
-                branches: branches.iter().map(|(layer, output)| layer.branch(*output)).collect(),
-            })
-            .collect();
-        steps.extend(beside);
-        self.program.push(steps);
+        let mut steps: Vec<Step<'_>> = Vec::from_iter(beside);
+        let mut transformed = Vec::new();
+        for (input, branches) in &groups {
+            match &branches[..] {
+                [(layer, output)] if self.is_transformed(layer, *input) => {
+                    let filter = TransformedFilter::new(self.program.kernels(), layer.filter());
+                    transformed.push((*input, filter, *output));
+                }
+                _ => steps.push(Step::Conv {
+                    input: *input,
+                    branches: branches.iter().map(|(layer, output)| layer.branch(*output)).collect(),
+                }),
+            }
+        }
+        self.transformed_convs(&transformed, &mut steps);
+        if !steps.is_empty() {
+            self.program.push(steps);
+        }
         let layers = groups.iter().flat_map(|(_, branches)| branches);
         self.batch_norm(&layers.map(|(layer, output)| (layer, *output)).collect::<Vec<_>>());
+    }
+
+    /// Statistics of a batch are taken from sums as plain as TensorFlow's.
+    fn is_transformed(&self, layer: &Layer<'_>, input: Map) -> bool {
+        let [_, h, w] = input.shape();
+        layer.beta.is_none() && winograd::pays(layer.shape, [h, w])
+    }
+
+    /// The convolutions by Winograd's algorithm, in as many parts as it takes for transformed maps to stay in the
+    /// cache; the other steps of the phase run beside the first part's products.
+    fn transformed_convs<'b>(&mut self, convs: &[(Map, TransformedFilter, Map)], beside: &mut Vec<Step<'b>>) {
+        let part_rows = |map: Map| {
+            let rows = Tiles::rows_of(map.shape()[1]);
+            rows.div_ceil(Tiles::new(0, map, 0..rows).len().div_ceil(TILES_ELEMENTS))
+        };
+        let parts = |map: Map| Tiles::rows_of(map.shape()[1]).div_ceil(part_rows(map));
+        for part in 0..convs.iter().map(|(input, ..)| parts(*input)).max().unwrap_or(0) {
+            let mut inputs = Vec::new();
+            let mut outputs = Vec::new();
+            let mut places = Vec::new();
+            for (input, filter, output) in convs.iter().filter(|(input, ..)| part < parts(*input)) {
+                let rows = part * part_rows(*input);
+                let rows = rows..Tiles::rows_of(input.shape()[1]).min(rows + part_rows(*input));
+                let len = Tiles::new(0, *input, rows.clone()).len();
+                let offset = self.arena.take(len);
+                places.push(offset..offset + len);
+                let tiles = Tiles::new(offset, *input, rows);
+                inputs.push(Step::WinogradInput { input: *input, tiles: tiles.clone() });
+                let (filter, output) = (filter.clone(), *output);
+                outputs.push(Step::WinogradOutput { tiles, filter, output, relu: true });
+            }
+            self.program.push(inputs);
+            outputs.append(beside);
+            self.program.push(outputs);
+            places.into_iter().for_each(|place| self.arena.give_back(place));
+        }
     }
 
     fn batch_norm(&mut self, layers: &[(&Layer<'_>, Map)]) {
@@ -316,21 +382,20 @@ impl<'a> Planner<'a> {
 
     /// Gives maps with a halo their places, one for all of the same geometry: their halos are written by nobody and
     /// so stay zero from run to run.
-    fn reserve_haloed(&mut self, stages: &[Stage]) {
+    fn reserve_haloed(&mut self, stages: &[Stage], sizes: &[[usize; 2]], part: Range<usize>) {
         let mut channels: BTreeMap<Haloed, usize> = BTreeMap::new();
         let mut reserve = |size, (halo, role), wanted: usize| {
             let held = channels.entry(Haloed { size, halo, role }).or_default();
             *held = wanted.max(*held);
         };
-        let mut size = self.request.size;
-        for (stage, next) in stages.iter().zip(stages.iter().skip(1).map(Some).chain([None])) {
-            size = stage.output_size(self.variables.network.variant, size);
+        for index in part {
+            let (stage, size) = (&stages[index], sizes[index]);
             if let Body::Mixed(mixed) = &stage.body {
                 for (role, [reduce, conv]) in [&mixed.branch_1, &mixed.branch_2].into_iter().enumerate() {
                     reserve(size, (conv.shape[0] / 2, role), reduce.shape[3]);
                 }
             }
-            if let Some(Body::Conv(conv)) = next.map(|next| &next.body)
+            if let Some(Body::Conv(conv)) = stages.get(index + 1).map(|next| &next.body)
                 && conv.shape[0] > 1
             {
                 reserve(size, (conv.shape[0] / 2, 0), stage.channels);
@@ -346,7 +411,7 @@ impl<'a> Planner<'a> {
 
     fn release(&mut self, map: Option<Map>) {
         if let Some(map) = map.filter(|map| map.halo() == 0) {
-            self.arena.give_back(map);
+            self.arena.give_back(map.offset()..map.offset() + map.len());
         }
     }
 }
@@ -361,6 +426,8 @@ fn hwc(map: Map) -> Vec<usize> {
 /// cache.
 #[derive(Default)]
 struct Arena {
+    /// Nothing below is given out again.
+    floor: usize,
     end: usize,
     free: Vec<Range<usize>>,
 }
@@ -385,8 +452,18 @@ impl Arena {
         offset
     }
 
-    fn give_back(&mut self, map: Map) {
-        let range = map.offset()..map.offset() + map.len().next_multiple_of(Arena::ALIGN);
+    /// Lets nothing that is taken from now on lie below the place that it returns.
+    fn cut(&mut self) -> usize {
+        self.free.clear();
+        self.floor = self.end;
+        self.end
+    }
+
+    fn give_back(&mut self, range: Range<usize>) {
+        if range.start < self.floor {
+            return;
+        }
+        let range = range.start..range.end.next_multiple_of(Arena::ALIGN);
         let index = self.free.partition_point(|free| free.start < range.start);
         self.free.insert(index, range);
         self.free.dedup_by(|next, held| {

@@ -65,6 +65,8 @@ impl Simd for Portable {
     fn sqrt(self, a: Self::V) -> Self::V {
         zip(a, a, |a, _| a.sqrt())
     }
+    #[inline(always)]
+    fn prefetch(self, _from: *const f32) {}
 }
 
 crate::kernels::entry_points! {
