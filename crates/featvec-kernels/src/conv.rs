@@ -28,7 +28,9 @@ pub(crate) struct Tile<'a> {
     /// The packed filter: `[segment][depth][vectors][lanes]`.
     pub panel: *const f32,
     /// How many elements before they are used the filter's numbers are asked for from farther caches.
-    pub ahead: usize,
+    pub panel_ahead: usize,
+    /// Elements from here to the rows of the next tile, which follow each other.
+    pub rows_ahead: usize,
     /// `[vectors][lanes]`.
     pub bias: *const f32,
     /// Lower bound of the result: 0 for ReLU, else minus infinity.
@@ -58,8 +60,9 @@ pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd
             for v in 0..VECTORS {
                 // SAFETY: within the panel (contract).
                 filter[v] = unsafe { simd.load(panel.add(v * S::LANES)) };
-                simd.prefetch(panel.wrapping_add(tile.ahead + v * S::LANES));
+                simd.prefetch_far(panel.wrapping_add(tile.panel_ahead + v * S::LANES));
             }
+            simd.prefetch_near(rows[0].wrapping_add(tile.rows_ahead + d * S::LANES));
             for r in 0..ROWS {
                 // SAFETY: within the segment (contract).
                 let x = simd.splat(unsafe { *rows[r].add(d) });
@@ -311,6 +314,11 @@ impl Conv {
         &self.output_ranges
     }
 
+    /// Numbers of the packed filters.
+    pub(crate) fn filter_len(&self) -> usize {
+        self.packed.len()
+    }
+
     /// Items of work: every panel over every chunk of pixels.
     pub(crate) fn items(&self) -> usize {
         self.panels.len() * self.chunks()
@@ -340,7 +348,8 @@ impl Conv {
             segments: &self.segments,
             depth: self.depth,
             panel: self.packed[panel.packed..].as_ptr(),
-            ahead: AHEAD,
+            panel_ahead: AHEAD,
+            rows_ahead: tiles.len() * self.pixel_step,
             bias: self.bias[panel.outputs.start * lanes..].as_ptr(),
             floor: outputs[0].floor,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],

@@ -15,17 +15,25 @@ pub(crate) unsafe fn convert(
     from: &[f32],
     (slot, rows): (Slot, core::ops::Range<usize>),
 ) {
+    // Sixteen pixels at a time, so that the compiler sees vectors of one length.
+    let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
+    for i in 0..STRIP {
+        scale[i] = affine.scale[i % Image::CHANNELS];
+        offset[i] = affine.offset[i % Image::CHANNELS];
+    }
     let width = image.w * Image::CHANNELS;
     for y in rows {
         let source = &from[y * width..(y + 1) * width];
         let start =
             image.offset + (image.padding.top + y) * image.pitch() + image.padding.left * Image::CHANNELS;
-        // SAFETY: row `y` of the picture inside the arena, this thread's alone (contract).
+        // SAFETY: row `y` of the picture inside the slot, this thread's alone (contract).
         let target = unsafe { core::slice::from_raw_parts_mut(slot.at(start), width) };
-        for (to, x) in target.chunks_exact_mut(Image::CHANNELS).zip(source.chunks_exact(Image::CHANNELS)) {
-            for c in 0..Image::CHANNELS {
-                to[c] = x[c] * affine.scale[c] + affine.offset[c];
+        for (to, x) in target.chunks_mut(STRIP).zip(source.chunks(STRIP)) {
+            for (((to, x), scale), offset) in to.iter_mut().zip(x).zip(&scale).zip(&offset) {
+                *to = x * scale + offset;
             }
         }
     }
 }
+
+const STRIP: usize = 16 * Image::CHANNELS;

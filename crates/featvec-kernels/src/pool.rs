@@ -25,20 +25,38 @@ pub(crate) struct PoolRow {
 /// The rows named can be read and the output row be written.
 #[inline(always)]
 pub(crate) unsafe fn max_pool_row<S: Simd>(simd: S, row: &PoolRow) {
-    for x in 0..row.output_w {
-        let start = (x * row.stride).saturating_sub(row.left);
-        let end = (x * row.stride + row.size - row.left).min(row.input_w);
-        // SAFETY: `start < end <= input_w` and the rows are inside the map (contract).
-        unsafe {
-            let mut max = simd.splat(f32::NEG_INFINITY);
-            for y in row.rows.start..row.rows.end {
-                let line = row.input.add(y * row.input_pitch);
-                for column in start..end {
-                    max = simd.max(max, simd.load(line.add(column * S::LANES)));
-                }
-            }
-            simd.store(row.output.add(x * S::LANES), max);
+    let outside = simd.splat(f32::NEG_INFINITY);
+    // The largest of a column of pixels, which up to three windows have in common.
+    let column = |x: usize| {
+        let mut max = outside;
+        for y in row.rows.start..row.rows.end {
+            // SAFETY: a pixel of the rows named (contract).
+            max = simd.max(max, unsafe { simd.load(row.input.add(y * row.input_pitch + x * S::LANES)) });
         }
+        max
+    };
+    let mut last = [outside; 2];
+    let mut next = 0;
+    for x in 0..row.output_w {
+        let end = (x * row.stride + row.size - row.left).min(row.input_w);
+        let start = (x * row.stride).saturating_sub(row.left);
+        // Windows of up to three columns keep two.
+        let mut max = outside;
+        let kept = if row.size <= 3 { next.max(start) } else { start };
+        if kept > start {
+            max = last[1];
+            if kept > start + 1 {
+                max = simd.max(max, last[0]);
+            }
+        }
+        for x in kept..end {
+            let column = column(x);
+            max = simd.max(max, column);
+            last = [last[1], column];
+        }
+        next = next.max(end);
+        // SAFETY: a pixel of the output row (contract).
+        unsafe { simd.store(row.output.add(x * S::LANES), max) };
     }
 }
 

@@ -418,6 +418,9 @@ impl Program {
 /// images, but their maps would no longer fit the second-level cache.
 const GROUP: usize = 8;
 
+/// Numbers of a filter that stay in the second-level cache beside a map.
+const FILTER_ELEMENTS: usize = 256 << 10;
+
 /// How the images of a run are shared out: `apart` of them in groups of `group`, `together` by the whole team.
 struct Share {
     apart: usize,
@@ -511,12 +514,16 @@ impl Shared<'_> {
     /// Nobody else uses the group's places or the member's scratch memory.
     unsafe fn run_all(&self, phases: &[Phase], group: Group, member: usize) {
         for step in phases.iter().flat_map(|phase| &phase.steps) {
-            let copies = step.copies(&group);
-            for item in 0..step.items() {
-                for copy in 0..copies {
-                    // SAFETY: forwarded to the caller.
-                    unsafe { self.run_copy(step, (item, copy), (group, member)) }
-                }
+            let (items, copies) = (step.items(), step.copies(&group));
+            for index in 0..items * copies {
+                // What is read again soonest should be the larger of the two: a filter, or an image's maps.
+                let place = if step.is_filter_bound() {
+                    (index / copies, index % copies)
+                } else {
+                    (index % items, index / items)
+                };
+                // SAFETY: forwarded to the caller.
+                unsafe { self.run_copy(step, place, (group, member)) }
             }
         }
     }
@@ -665,6 +672,12 @@ impl Ready {
     /// Whether an item is about all images of a group rather than one.
     fn spans_group(&self) -> bool {
         matches!(self, Ready::BatchNorm { .. } | Ready::WinogradOutput(_))
+    }
+
+    /// Whether the numbers of a filter should serve all images of a group in turn, because not all of the filter stays
+    /// in the second-level cache until the next image.
+    fn is_filter_bound(&self) -> bool {
+        matches!(self, Ready::Conv(conv) if conv.filter_len() > FILTER_ELEMENTS)
     }
 
     /// How often each item is run for a group.

@@ -26,8 +26,10 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     fn sqrt(self, a: Self::V) -> Self::V;
-    /// Asks for the cache line at `from` to be brought into the second-level cache; any address will do.
-    fn prefetch(self, from: *const f32);
+    /// Asks for the cache line at `from` to be brought into the first-level cache; any address will do.
+    fn prefetch_near(self, from: *const f32);
+    /// Asks for it to be brought into the second-level cache.
+    fn prefetch_far(self, from: *const f32);
 }
 
 /// The widest vector of any instruction set.
@@ -40,7 +42,7 @@ macro_rules! simd_by_intrinsics {
         splat: $splat:ident, load: $load:ident, store: $store:ident,
         mul_add: |$a:ident, $b:ident, $c:ident| $mul_add:expr,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident, max: $max:ident, sqrt: $sqrt:ident,
-        prefetch: |$from:ident| $prefetch:expr,
+        prefetch: |$from:ident| $near:expr, $far:expr,
     ) => {
         /// Proof that the processor has the instruction set.
         #[derive(Clone, Copy)]
@@ -106,9 +108,14 @@ macro_rules! simd_by_intrinsics {
                 unsafe { $sqrt(a) }
             }
             #[inline(always)]
-            fn prefetch(self, $from: *const f32) {
+            fn prefetch_near(self, $from: *const f32) {
                 // SAFETY: a prefetch of an address that cannot be read does nothing.
-                unsafe { $prefetch }
+                unsafe { $near }
+            }
+            #[inline(always)]
+            fn prefetch_far(self, $from: *const f32) {
+                // SAFETY: as above.
+                unsafe { $far }
             }
         }
     };

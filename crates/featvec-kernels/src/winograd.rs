@@ -485,7 +485,8 @@ impl Products {
                     depth,
                     panel: filter,
                     // The filter of the next point comes while this one is used, for the first time.
-                    ahead: if start == range.start { depth * width } else { 0 },
+                    panel_ahead: if start == range.start { depth * width } else { 0 },
+                    rows_ahead: count * depth,
                     bias: ZERO_BIAS.as_ptr(),
                     floor: f32::NEG_INFINITY,
                     outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],

@@ -10,7 +10,7 @@ simd_by_intrinsics! {
     mul_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
     add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps, max: _mm256_max_ps,
     sqrt: _mm256_sqrt_ps,
-    prefetch: |from| _mm_prefetch::<_MM_HINT_T1>(from.cast()),
+    prefetch: |from| _mm_prefetch::<_MM_HINT_T0>(from.cast()), _mm_prefetch::<_MM_HINT_T1>(from.cast()),
 }
 
 // 6 x 2 accumulators, 2 filter vectors and 1 broadcast of the 16 registers; taller or wider tiles spill.

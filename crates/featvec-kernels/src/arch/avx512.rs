@@ -10,7 +10,7 @@ simd_by_intrinsics! {
     mul_add: |a, b, c| _mm512_fmadd_ps(a, b, c),
     add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps, max: _mm512_max_ps,
     sqrt: _mm512_sqrt_ps,
-    prefetch: |from| _mm_prefetch::<_MM_HINT_T1>(from.cast()),
+    prefetch: |from| _mm_prefetch::<_MM_HINT_T0>(from.cast()), _mm_prefetch::<_MM_HINT_T1>(from.cast()),
 }
 
 // 14 x 2 accumulators, 2 filter vectors and 1 broadcast fill the 32 registers.

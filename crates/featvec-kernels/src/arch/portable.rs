@@ -66,7 +66,9 @@ impl Simd for Portable {
         zip(a, a, |a, _| a.sqrt())
     }
     #[inline(always)]
-    fn prefetch(self, _from: *const f32) {}
+    fn prefetch_near(self, _from: *const f32) {}
+    #[inline(always)]
+    fn prefetch_far(self, _from: *const f32) {}
 }
 
 crate::kernels::entry_points! {
