@@ -31,7 +31,7 @@ pub(crate) struct Tile<'a> {
     pub panel_ahead: usize,
     /// Elements from here to the rows of the next tile, which follow each other.
     pub rows_ahead: usize,
-    /// `[vectors][lanes]`.
+    /// `[vectors][lanes]`; null if the bare sums are wanted.
     pub bias: *const f32,
     /// Lower bound of the result: 0 for ReLU, else minus infinity.
     pub floor: f32,
@@ -39,7 +39,7 @@ pub(crate) struct Tile<'a> {
     pub outputs: [[*mut f32; MAX_ROWS]; MAX_VECTORS],
 }
 
-/// `max(floor, bias + sum over the depth of input x filter)` for `ROWS` pixels and `VECTORS` vectors.
+/// `max(floor, bias + sum over the depth of input x filter)`, or the bare sum, for `ROWS` pixels and `VECTORS` vectors.
 ///
 /// # Safety
 /// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
@@ -73,6 +73,15 @@ pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd
             // SAFETY: at most one past the panel's end.
             panel = unsafe { panel.add(VECTORS * S::LANES) };
         }
+    }
+    if tile.bias.is_null() {
+        for v in 0..VECTORS {
+            for r in 0..ROWS {
+                // SAFETY: the outputs are writable (contract).
+                unsafe { simd.store(tile.outputs[v][r], sums[r][v]) };
+            }
+        }
+        return;
     }
     let floor = simd.splat(tile.floor);
     for v in 0..VECTORS {

@@ -474,37 +474,41 @@ impl Products {
         // As few micro-kernels as cover the tiles, and all of nearly the same height.
         let rows = range.len().div_ceil(range.len().div_ceil(kernels.tile_rows()));
         let packed = POINTS * depth * panel.start * lanes;
+        let mut first_points = [core::ptr::null(); HELD * MAX_ROWS];
+        for (first_point, index) in first_points.iter_mut().zip(range.clone()) {
+            let (image, tile) = (index / self.tiles.count(), index % self.tiles.count());
+            *first_point = group.slot(image).at(self.tiles.offset + tile * depth).cast_const();
+        }
+        let first_points = &first_points[..range.len()];
+        let mut tile = Tile {
+            rows: [core::ptr::null(); MAX_ROWS],
+            segments: &[0],
+            depth,
+            panel: core::ptr::null(),
+            panel_ahead: 0,
+            rows_ahead: 0,
+            bias: core::ptr::null(),
+            floor: f32::NEG_INFINITY,
+            outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
+        };
         for point in 0..POINTS {
-            let filter = self.filter.packed[packed + point * depth * width..].as_ptr();
-            let mut start = range.start;
-            while start < range.end {
-                let count = rows.min(range.end - start);
-                let mut tile = Tile {
-                    rows: [core::ptr::null(); MAX_ROWS],
-                    segments: &[0],
-                    depth,
-                    panel: filter,
-                    // The filter of the next point comes while this one is used, for the first time.
-                    panel_ahead: if start == range.start { depth * width } else { 0 },
-                    rows_ahead: count * depth,
-                    bias: ZERO_BIAS.as_ptr(),
-                    floor: f32::NEG_INFINITY,
-                    outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
-                };
-                for r in 0..count {
-                    let (image, index) = ((start + r) / self.tiles.count(), (start + r) % self.tiles.count());
-                    let from = self.tiles.offset + point * self.tiles.plane() + index * depth;
-                    tile.rows[r] = group.slot(image).at(from);
-                    for (v, output) in tile.outputs[..panel.len()].iter_mut().enumerate() {
-                        let to = point * plane + (start - range.start + r) * width + v * lanes;
-                        // SAFETY: inside the scratch memory (contract).
-                        output[r] = unsafe { scratch.add(to) };
+            tile.panel = self.filter.packed[packed + point * depth * width..].as_ptr();
+            // The filter of the next point comes while this one is used for the first time.
+            tile.panel_ahead = depth * width;
+            let mut to = scratch.wrapping_add(point * plane);
+            for first_points in first_points.chunks(rows) {
+                tile.rows_ahead = first_points.len() * depth;
+                for (r, first_point) in first_points.iter().enumerate() {
+                    tile.rows[r] = first_point.wrapping_add(point * self.tiles.plane());
+                    for output in &mut tile.outputs[..panel.len()] {
+                        output[r] = to;
+                        to = to.wrapping_add(lanes);
                     }
                 }
-                // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for
-                // `count` rows, and the panel was packed for as many vectors as `panel` has.
-                unsafe { kernel[count - 1](&tile) };
-                start += count;
+                // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for as
+                // many rows as there are tiles, and the panel was packed for as many vectors as `panel` has.
+                unsafe { kernel[first_points.len() - 1](&tile) };
+                tile.panel_ahead = 0;
             }
         }
     }
@@ -544,5 +548,3 @@ impl Products {
         }
     }
 }
-
-static ZERO_BIAS: [f32; MAX_VECTORS * crate::simd::MAX_LANES] = [0.0; MAX_VECTORS * crate::simd::MAX_LANES];
