@@ -11,7 +11,7 @@ use core::ops::Range;
 use crate::arena::Aligned;
 use crate::kernels::Kernels;
 use crate::map::{Image, Map};
-use crate::simd::Simd;
+use crate::simd::{Dot, Simd};
 
 pub(crate) const MAX_ROWS: usize = 14;
 pub(crate) const MAX_VECTORS: usize = 4;
@@ -22,7 +22,7 @@ pub(crate) struct Tile<'a> {
     pub rows: [*const f32; MAX_ROWS],
     /// Offsets from `rows` at which the segments of the depth begin.
     pub segments: &'a [usize],
-    /// Elements of a segment.
+    /// Words of a segment.
     pub depth: usize,
     /// The packed filter: `[segment][depth][vectors][lanes]`.
     pub panel: *const f32,
@@ -34,15 +34,18 @@ pub(crate) struct Tile<'a> {
     pub outputs: [[*mut f32; MAX_ROWS]; MAX_VECTORS],
 }
 
-/// `max(floor, bias + sum over the depth of input x filter)` for `ROWS` pixels and `VECTORS` vectors.
+/// `sums` and, over the whole depth, input x filter for `ROWS` pixels and `VECTORS` vectors.
 ///
 /// # Safety
 /// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
 #[inline(always)]
 // Indices, not iterators: with closures inside, the compiler no longer keeps the sums in registers.
 #[allow(clippy::needless_range_loop)]
-pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile<'_>) {
-    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+pub(crate) unsafe fn accumulate<D: Dot, const ROWS: usize, const VECTORS: usize>(
+    dot: D,
+    tile: &Tile<'_>,
+    mut sums: [[D::Sum; VECTORS]; ROWS],
+) -> [[D::Sum; VECTORS]; ROWS] {
     let mut panel = tile.panel;
     for &segment in tile.segments {
         let mut rows = [core::ptr::null(); ROWS];
@@ -51,27 +54,40 @@ pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd
             rows[r] = unsafe { tile.rows[r].add(segment) };
         }
         for d in 0..tile.depth {
-            let mut filter = [simd.splat(0.0); VECTORS];
-            for v in 0..VECTORS {
-                // SAFETY: within the panel (contract).
-                filter[v] = unsafe { simd.load(panel.add(v * S::LANES)) };
+            // SAFETY: within the panel (contract).
+            let mut filter = [unsafe { dot.load_filter(panel) }; VECTORS];
+            for v in 1..VECTORS {
+                // SAFETY: as above.
+                filter[v] = unsafe { dot.load_filter(panel.add(v * D::LANES)) };
             }
             for r in 0..ROWS {
                 // SAFETY: within the segment (contract).
-                let x = simd.splat(unsafe { *rows[r].add(d) });
+                let input = unsafe { dot.splat_input(rows[r].add(d)) };
                 for v in 0..VECTORS {
-                    sums[r][v] = simd.mul_add(x, filter[v], sums[r][v]);
+                    sums[r][v] = dot.dot(input, filter[v], sums[r][v]);
                 }
             }
             // SAFETY: at most one past the panel's end.
-            panel = unsafe { panel.add(VECTORS * S::LANES) };
+            panel = unsafe { panel.add(VECTORS * D::LANES) };
         }
     }
+    sums
+}
+
+/// `max(floor, bias + sum over the depth of input x filter)` for `ROWS` pixels and `VECTORS` vectors.
+///
+/// # Safety
+/// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `accumulate`
+pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile<'_>) {
+    // SAFETY: forwarded to the caller.
+    let sums = unsafe { accumulate(simd, tile, [[simd.splat(0.0); VECTORS]; ROWS]) };
     let floor = simd.splat(tile.floor);
     for v in 0..VECTORS {
         // SAFETY: `bias` has VECTORS vectors, and the outputs are writable (contract).
         unsafe {
-            let bias = simd.load(tile.bias.add(v * S::LANES));
+            let bias = simd.load(tile.bias.add(v * <S as Simd>::LANES));
             for r in 0..ROWS {
                 simd.store(tile.outputs[v][r], simd.max(simd.add(sums[r][v], bias), floor));
             }

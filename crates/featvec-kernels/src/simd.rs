@@ -28,6 +28,52 @@ pub(crate) trait Simd: Copy {
     fn sqrt(self, a: Self::V) -> Self::V;
 }
 
+/// What the inner loop of a convolution does, for one type of numbers: input words against vectors of filter.
+///
+/// A word is 32 bits of input: one `f32`, or four bytes of neighbouring channels. Like a [`Simd`], a value of the
+/// implementing type is the proof that the processor has the instruction set.
+pub(crate) trait Dot: Copy {
+    /// Words of a vector of filter, and sums of a vector: output channels.
+    const LANES: usize;
+    /// A word of input in all lanes.
+    type Input: Copy;
+    /// A vector of filter.
+    type Filter: Copy;
+    /// A vector of sums.
+    type Sum: Copy;
+
+    /// # Safety
+    /// A word can be read at `word`.
+    unsafe fn splat_input(self, word: *const f32) -> Self::Input;
+    /// # Safety
+    /// `LANES` words can be read at `from`.
+    unsafe fn load_filter(self, from: *const f32) -> Self::Filter;
+    /// `sum` and the products of the numbers in each lane's words.
+    fn dot(self, input: Self::Input, filter: Self::Filter, sum: Self::Sum) -> Self::Sum;
+}
+
+impl<S: Simd> Dot for S {
+    const LANES: usize = <S as Simd>::LANES;
+    type Input = S::V;
+    type Filter = S::V;
+    type Sum = S::V;
+
+    #[inline(always)]
+    unsafe fn splat_input(self, word: *const f32) -> S::V {
+        // SAFETY: the caller vouches for the word.
+        self.splat(unsafe { *word })
+    }
+    #[inline(always)]
+    unsafe fn load_filter(self, from: *const f32) -> S::V {
+        // SAFETY: the caller vouches for the vector.
+        unsafe { self.load(from) }
+    }
+    #[inline(always)]
+    fn dot(self, input: S::V, filter: S::V, sum: S::V) -> S::V {
+        self.mul_add(input, filter, sum)
+    }
+}
+
 /// Implements [`Simd`] by one intrinsic an operation.
 macro_rules! simd_by_intrinsics {
     (
