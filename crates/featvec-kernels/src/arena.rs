@@ -34,6 +34,12 @@ impl Aligned {
         Aligned { start, len }
     }
 
+    /// The elements as words without a type.
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as in `deref_mut`; every word is an `f32`, and every `f32` a word, of the same size and alignment.
+        unsafe { core::slice::from_raw_parts_mut(self.start.cast(), self.len) }
+    }
+
     fn layout(len: usize) -> Layout {
         let bytes = len.checked_mul(size_of::<f32>()).expect("an arena beyond the address space");
         let align = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { CACHE_LINE_BYTES };

@@ -9,12 +9,13 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arena::{Aligned, Workspace};
+use crate::bytes;
 use crate::claims::Claims;
 use crate::conv::{Branch, Conv};
 use crate::convert;
 use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
-use crate::map::{Image, Map};
+use crate::map::{Element, Image, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
 use crate::team::{Member, Team};
@@ -161,7 +162,7 @@ impl Program {
     /// Adds a phase: steps that read nothing that another step of the phase writes.
     ///
     /// # Panics
-    /// Where shapes do not fit together, or the steps of the phase are not independent: a bug of the caller.
+    /// Where shapes or types of numbers do not fit together, or the steps of the phase are not independent: a bug of the caller.
     pub fn push(&mut self, steps: Vec<Step<'_>>) {
         let steps: Vec<Ready> = steps.into_iter().map(|step| self.prepare(step)).collect();
         // Every place that the phase writes, and what it reads of other steps' (batch normalisation reads its own).
@@ -188,8 +189,15 @@ impl Program {
     }
 
     fn prepare(&mut self, step: Step<'_>) -> Ready {
-        let lanes = self.kernels.lanes;
-        let blocked = |map: Map| assert_eq!(map.lanes(), lanes, "a map in blocks of another instruction set");
+        let kernels = self.kernels;
+        let blocked = |map: Map| {
+            assert_eq!(
+                map.lanes(),
+                kernels.lanes_of(map.element()),
+                "a map in blocks of another instruction set"
+            );
+        };
+        let floats = |map: Map| assert_eq!(map.element(), Element::F32, "bytes where `f32` are expected");
         match step {
             Step::Convert { image, affine } => {
                 assert!(self.image.is_none(), "a program has one input picture");
@@ -205,6 +213,7 @@ impl Program {
                 blocked(output);
                 let ([ic, h, w], [oc, oh, ow]) = (input.shape(), output.shape());
                 assert_eq!(ic, oc, "a pool keeps its channels");
+                assert_eq!(input.element(), output.element(), "a pool keeps the type of its numbers");
                 for (before, [out, len]) in before.into_iter().zip([[oh, h], [ow, w]]) {
                     assert!(stride > 0 && before < size, "a window wholly in the padding");
                     let last = (out - 1) * stride;
@@ -216,20 +225,26 @@ impl Program {
                 blocked(input);
                 blocked(output);
                 assert_eq!(input.shape(), output.shape(), "normalisation keeps the shape");
+                let bytes = [input, output].map(|map| map.element() != Element::F32);
+                assert_eq!(bytes[0], bytes[1], "normalisation keeps the type of its numbers");
                 assert!(lrn.size % 2 == 1, "an even window has no middle");
                 Ready::Lrn { input, output, lrn }
             }
             Step::GlobalMean { input, output } => {
                 blocked(input);
                 blocked(output);
-                assert_eq!(output.shape(), [input.shape()[0], 1, 1], "a mean has one pixel");
+                floats(output);
+                let [channels, h, w] = input.shape();
+                assert_eq!(output.shape(), [channels, 1, 1], "a mean has one pixel");
+                assert!(h * w <= u32::MAX as usize / 255, "a sum of bytes that may overflow");
                 Ready::GlobalMean { input, output }
             }
             Step::BatchNorm { map, beta, epsilon } => {
                 blocked(map);
+                floats(map);
                 assert_eq!(beta.len(), map.shape()[0], "beta does not fit the map");
                 self.whole_batch = true;
-                let mut padded = Aligned::zeroed(map.blocks() * lanes);
+                let mut padded = Aligned::zeroed(map.blocks() * map.lanes());
                 padded[..beta.len()].copy_from_slice(beta);
                 Ready::BatchNorm { map, beta: padded, epsilon }
             }
@@ -374,6 +389,11 @@ fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Rows that a conversion writes: the padding of bytes is not zero, so it is written too.
+fn converted_rows(image: &Image) -> usize {
+    if image.levels.is_some() { image.padded_h() } else { image.h }
+}
+
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
@@ -433,21 +453,31 @@ impl Shared<'_> {
         match step {
             Ready::Convert { image, affine } => {
                 let from = &self.images[place.image * self.image_len..][..self.image_len];
-                let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(image.h);
-                // SAFETY: see above.
-                unsafe { convert::convert(image, affine, from, (arena, rows)) }
+                let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(converted_rows(image));
+                match &image.levels {
+                    // SAFETY: see above.
+                    None => unsafe { convert::convert(image, affine, from, (arena, rows)) },
+                    // SAFETY: see above.
+                    Some(levels) => unsafe {
+                        bytes::convert_rows((arena, image), levels, affine, (from, rows));
+                    },
+                }
             }
             // SAFETY: see above.
-            Ready::Conv(conv) => unsafe { conv.run(kernels, arena, item) },
+            Ready::Conv(conv) => unsafe { conv.run(arena, item) },
             Ready::MaxPool { input, output, size, stride, before: [top, left] } => {
                 let [_, _, ow] = output.shape();
                 // Row by row, so that members that start at opposite ends stay in their own part of the map.
                 let (y, block) = (item / output.blocks(), item % output.blocks());
                 let [_, h, w] = input.shape();
                 let rows = (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h);
+                let max_pool_row = match input.element() {
+                    Element::F32 => kernels.max_pool_row,
+                    Element::U8 { .. } => bytes::max_pool_row,
+                };
                 // SAFETY: see above.
                 unsafe {
-                    (kernels.max_pool_row)(&PoolRow {
+                    max_pool_row(&PoolRow {
                         input: arena.add(input.origin(block)),
                         input_pitch: input.pitch(),
                         input_w: w,
@@ -464,7 +494,7 @@ impl Shared<'_> {
                 let [channels, _, w] = input.shape();
                 // SAFETY: see above.
                 unsafe {
-                    (kernels.lrn_row)(&LrnRow {
+                    let row = LrnRow {
                         input: arena.add(input.origin(0) + item * input.pitch()),
                         input_plane: input.plane(),
                         output: arena.add(output.origin(0) + item * output.pitch()),
@@ -474,11 +504,21 @@ impl Shared<'_> {
                         size: lrn.size,
                         alpha: lrn.alpha,
                         k: lrn.k,
-                    });
+                    };
+                    match (input.element(), output.element()) {
+                        (Element::U8 { step }, Element::U8 { step: output_step }) => {
+                            bytes::lrn_row(&row, [step, output_step]);
+                        }
+                        _ => (kernels.lrn_row)(&row),
+                    }
                 }
             }
             Ready::GlobalMean { input, output } => {
                 let [_, h, w] = input.shape();
+                if let Element::U8 { step } = input.element() {
+                    // SAFETY: see above.
+                    return unsafe { bytes::mean_block(arena, (input, step), output, item) };
+                }
                 // SAFETY: see above.
                 unsafe {
                     (kernels.mean_block)(&MeanBlock {
@@ -518,6 +558,10 @@ impl Shared<'_> {
                     );
                     (row, arena.cast_const())
                 };
+                if let Element::U8 { step } = map.element() {
+                    // SAFETY: see above.
+                    return unsafe { bytes::store_row(pixels, (map, step), item, row) };
+                }
                 for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
                     for (block, values) in pixel.chunks_mut(map.lanes()).enumerate() {
                         let from = map.origin(block) + item * map.pitch() + x * map.lanes();
@@ -535,7 +579,7 @@ impl Ready {
     /// Independent items of work for one image, or for the whole batch where the step spans it.
     fn items(&self) -> usize {
         match self {
-            Ready::Convert { image, .. } => image.h.div_ceil(CONVERT_ROWS),
+            Ready::Convert { image, .. } => converted_rows(image).div_ceil(CONVERT_ROWS),
             Ready::Conv(conv) => conv.items(),
             Ready::MaxPool { output, .. } => output.blocks() * output.shape()[1],
             Ready::Lrn { input, .. } => input.shape()[1],
