@@ -41,6 +41,12 @@ impl Aligned {
         Aligned { allocated, start, len }
     }
 
+    /// The elements as words without a type.
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as in `deref_mut`; every word is an `f32`, and every `f32` a word, of the same size and alignment.
+        unsafe { core::slice::from_raw_parts_mut(self.start.cast(), self.len) }
+    }
+
     /// The memory for `len` elements, and to what they are aligned inside it.
     fn layout(len: usize) -> (Layout, usize) {
         let bytes = len.checked_mul(size_of::<f32>()).expect("an arena beyond the address space");

@@ -2,6 +2,7 @@
 
 use crate::conv::Tile;
 use crate::lrn::LrnRow;
+use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
 use crate::winograd::{InputRow, OutputTile};
@@ -12,10 +13,8 @@ pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 /// the only ways to get one are [`Kernels::best`] and [`Kernels::present`], which ask the processor.
 pub struct Kernels {
     pub(crate) name: &'static str,
-    pub(crate) tile_name: &'static str,
-    pub(crate) lanes: usize,
-    /// `tiles[vectors - 1][rows - 1]`.
-    pub(crate) tiles: &'static [&'static [TileFn]],
+    pub(crate) tiles: Tiles,
+    pub(crate) byte_tiles: Tiles,
     pub(crate) winograd_input: unsafe fn(&InputRow),
     pub(crate) winograd_output: unsafe fn(&OutputTile),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
@@ -25,10 +24,41 @@ pub struct Kernels {
     pub(crate) detect: fn() -> bool,
 }
 
+/// The micro-kernels of convolution for one type of numbers.
+pub(crate) struct Tiles {
+    pub name: &'static str,
+    /// Output channels of a vector.
+    pub lanes: usize,
+    /// Pixels of a run: [`Dot::RUN`](crate::simd::Dot::RUN).
+    pub run: usize,
+    /// For maps in blocks: `of_map[vectors - 1][rows - 1]`.
+    pub of_map: Sizes,
+    /// For the picture, with stride 2.
+    pub of_image: Sizes,
+}
+
+type Sizes = &'static [&'static [TileFn]];
+
+impl Tiles {
+    /// Pixels of the tallest tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.of_map[0].len()
+    }
+
+    /// Vectors of output channels of the widest tile.
+    pub(crate) fn vectors(&self) -> usize {
+        self.of_map.len()
+    }
+}
+
 /// Every instruction set that this program was built with, the fastest first.
 static ALL: &[&Kernels] = &[
     #[cfg(target_arch = "x86_64")]
+    &crate::arch::avx512vnni::KERNELS,
+    #[cfg(target_arch = "x86_64")]
     &crate::arch::avx512::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &crate::arch::avxvnni::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &crate::arch::avx2::KERNELS,
     #[cfg(target_arch = "aarch64")]
@@ -51,35 +81,38 @@ impl Kernels {
         (self.detect)()
     }
 
-    /// The instruction set: `avx512`, `avx2`, `neon` or `portable`.
+    /// The instruction set: `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `neon` or `portable`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
     /// The name of the convolution micro-kernel: data type, rows x output channels of a tile, instruction set.
     pub fn tile_name(&self) -> &'static str {
-        self.tile_name
+        self.tiles.name
     }
 
-    /// Channels of a block of a [`Map`](crate::Map).
+    /// The name of the micro-kernel for bytes.
+    pub fn byte_tile_name(&self) -> &'static str {
+        self.byte_tiles.name
+    }
+
+    /// Channels of a block of a [`Map`](crate::Map) of `f32`.
     pub fn lanes(&self) -> usize {
-        self.lanes
+        self.tiles.lanes
     }
 
-    /// Pixels of the tallest tile.
-    pub(crate) fn tile_rows(&self) -> usize {
-        self.tiles[0].len()
-    }
-
-    /// Vectors of output channels of the widest tile.
-    pub(crate) fn tile_vectors(&self) -> usize {
-        self.tiles.len()
+    /// Channels of a block of a map.
+    pub(crate) fn lanes_of(&self, element: Element) -> usize {
+        match element {
+            Element::F32 => self.lanes(),
+            Element::U8 { .. } => Map::BYTE_LANES,
+        }
     }
 }
 
 impl core::fmt::Debug for Kernels {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.tile_name)
+        f.write_str(self.name)
     }
 }
 
@@ -89,12 +122,13 @@ macro_rules! entry_points {
     (
         simd: $simd:ident, $(#[$feature:meta])* name: $name:literal, tile: $tile:literal,
         rows: $rows:tt, vectors: [$($vectors:literal)*],
+        byte_tiles: $byte_tiles:expr,
         detect: $detect:expr,
     ) => {
         $(#[$feature])*
-        unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
+        unsafe fn tile<const STEP: usize, const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
             // SAFETY: forwarded to the caller.
-            unsafe { crate::conv::tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
+            unsafe { crate::conv::tile::<$simd, STEP, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
@@ -126,11 +160,16 @@ macro_rules! entry_points {
             // SAFETY: forwarded to the caller.
             unsafe { crate::norm::batch_norm_block($simd { _proof: () }, block) }
         }
-        pub(crate) static KERNELS: crate::Kernels = crate::Kernels {
+        pub(crate) const KERNELS: crate::Kernels = crate::Kernels {
             name: $name,
-            tile_name: $tile,
-            lanes: <$simd as Simd>::LANES,
-            tiles: &[$(crate::kernels::tiles!($vectors $rows)),*],
+            tiles: crate::kernels::Tiles {
+                name: $tile,
+                lanes: <$simd as Simd>::LANES,
+                run: <$simd as crate::simd::Dot>::RUN,
+                of_map: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::PIXEL, $vectors $rows)),*],
+                of_image: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
+            },
+            byte_tiles: $byte_tiles,
             winograd_input,
             winograd_output,
             max_pool_row,
@@ -142,10 +181,34 @@ macro_rules! entry_points {
     };
 }
 
-/// The tiles of one width, from one row up.
-macro_rules! tiles {
-    ($vectors:literal [$($rows:literal)*]) => { &[$(tile::<$rows, $vectors>),*] };
+/// Writes the entry points of the tiles of bytes of one instruction set, and their table.
+macro_rules! byte_entry_points {
+    (
+        dot: $dot:ident, $(#[$feature:meta])* tile: $tile:literal,
+        rows: $rows:tt, vectors: [$($vectors:literal)*],
+    ) => {
+        $(#[$feature])*
+        unsafe fn byte_tile<const STEP: usize, const ROWS: usize, const VECTORS: usize>(
+            tile: &crate::conv::Tile<'_>,
+        ) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::bytes::byte_tile::<$dot, STEP, ROWS, VECTORS>($dot { _proof: () }, tile) }
+        }
+        pub(crate) const BYTE_TILES: crate::kernels::Tiles = crate::kernels::Tiles {
+            name: $tile,
+            lanes: <$dot as crate::simd::Dot>::LANES,
+            run: <$dot as crate::simd::Dot>::RUN,
+                of_map: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::PIXEL, $vectors $rows)),*],
+                of_image: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
+        };
+    };
 }
 
+/// The tiles of one width, from one row up.
+macro_rules! tiles {
+    ($tile:ident, $step:expr, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<{ $step }, $rows, $vectors>),*] };
+}
+
+pub(crate) use byte_entry_points;
 pub(crate) use entry_points;
 pub(crate) use tiles;

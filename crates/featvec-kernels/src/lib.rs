@@ -18,6 +18,7 @@
 
 mod arch;
 mod arena;
+mod bytes;
 mod claims;
 mod conv;
 mod convert;
@@ -27,7 +28,9 @@ mod lrn;
 mod map;
 mod norm;
 mod pool;
+mod prefetch;
 mod program;
+mod quantize;
 pub mod reference;
 mod simd;
 mod team;
@@ -36,6 +39,6 @@ pub mod winograd;
 pub use arena::Workspace;
 pub use conv::{Branch, Filter};
 pub use kernels::Kernels;
-pub use map::{Image, Map, Padding};
+pub use map::{Element, Image, Map, Padding};
 pub use program::{Affine, Lrn, Program, Step};
 pub use team::Team;

@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use crate::program::Affine;
+
 /// Elements beyond which no arena can go: byte offsets must fit an `isize`.
 const MAX_ELEMENTS: usize = isize::MAX as usize / size_of::<f32>();
 
@@ -30,13 +32,37 @@ pub struct Padding {
     pub right: usize,
 }
 
+/// What the numbers of a map are stored as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Element {
+    /// As they are.
+    F32,
+    /// As bytes: `q` stands for `q * step`. What would be negative is zero, which a ReLU makes of it anyway.
+    U8 {
+        /// The difference between neighbouring numbers.
+        step: f32,
+    },
+}
+
+impl Element {
+    /// How many fit in a word of the arena.
+    pub(crate) fn per_word(self) -> usize {
+        match self {
+            Element::F32 => 1,
+            Element::U8 { .. } => 4,
+        }
+    }
+}
+
 /// A feature map `[c, h, w]` in the arena, stored as `[c / lanes][h + 2 * halo][w + 2 * halo][lanes]`.
 ///
-/// The last block is filled up with channels that stay zero. The halo is never written: it is zero because the
-/// arena starts as zeros and the caller lets only maps of the same `h`, `w` and `halo` share its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The arena consists of words of 32 bits, so that a byte map takes a quarter of the places. The last block is filled
+/// up with channels of no meaning, zero in maps of `f32`. The halo is never written: it is zero because the arena
+/// starts as zeros and the caller lets only maps of the same `h`, `w`, `halo` and element share its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Map {
     offset: usize,
+    element: Element,
     lanes: usize,
     channels: usize,
     h: usize,
@@ -50,11 +76,32 @@ impl Map {
     ///
     /// # Panics
     /// Where the map is empty, or ends beyond the address space.
-    pub fn new(offset: usize, lanes: usize, [channels, h, w]: [usize; 3], halo: usize) -> Map {
+    pub fn new(offset: usize, lanes: usize, shape: [usize; 3], halo: usize) -> Map {
+        Map::of(Element::F32, offset, lanes, (shape, halo))
+    }
+
+    /// Channels of a block of a byte map, with all instruction sets.
+    pub const BYTE_LANES: usize = 16;
+
+    /// Like [`new`](Map::new), a map whose numbers are stored as bytes, `step` apart.
+    ///
+    /// # Panics
+    /// As [`new`](Map::new), and where `step` is not a positive number.
+    pub fn bytes(step: f32, offset: usize, shape: [usize; 3], halo: usize) -> Map {
+        assert!(step > 0.0 && step.is_finite(), "steps of {step}");
+        Map::of(Element::U8 { step }, offset, Map::BYTE_LANES, (shape, halo))
+    }
+
+    fn of(
+        element: Element,
+        offset: usize,
+        lanes: usize,
+        ([channels, h, w], halo): ([usize; 3], usize),
+    ) -> Map {
         assert!(lanes > 0 && channels > 0 && h > 0 && w > 0, "an empty map: {channels}x{h}x{w}");
         let blocks = channels.div_ceil(lanes);
         checked_end(offset, [Some(blocks), padded(h, halo, halo), padded(w, halo, halo), Some(lanes)]);
-        Map { offset, lanes, channels, h, w, halo }
+        Map { offset, element, lanes, channels, h, w, halo }
     }
 
     /// The part of the map from `channel` on, `channels` wide.
@@ -74,7 +121,7 @@ impl Map {
         Map { offset: self.offset + channel / self.lanes * self.plane(), channels, ..*self }
     }
 
-    /// Elements that the map takes in the arena.
+    /// Words that the map takes in the arena.
     #[allow(clippy::len_without_is_empty)] // a map is never empty
     pub fn len(&self) -> usize {
         self.blocks() * self.plane()
@@ -95,8 +142,18 @@ impl Map {
         self.halo
     }
 
+    /// What its numbers are stored as.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
     pub(crate) fn lanes(&self) -> usize {
         self.lanes
+    }
+
+    /// Words of a pixel of a block.
+    pub(crate) fn words(&self) -> usize {
+        self.lanes / self.element.per_word()
     }
 
     pub(crate) fn range(&self) -> Range<usize> {
@@ -107,29 +164,57 @@ impl Map {
         self.channels.div_ceil(self.lanes)
     }
 
-    /// Elements from one row to the next.
+    /// Words from one row to the next.
     pub(crate) fn pitch(&self) -> usize {
-        (self.w + 2 * self.halo) * self.lanes
+        (self.w + 2 * self.halo) * self.words()
     }
 
-    /// Elements from one block to the next.
+    /// Words from one block to the next.
     pub(crate) fn plane(&self) -> usize {
         (self.h + 2 * self.halo) * self.pitch()
     }
 
     /// The offset of pixel (0, 0) of block `block`, behind the halo.
     pub(crate) fn origin(&self, block: usize) -> usize {
-        self.offset + block * self.plane() + self.halo * (self.pitch() + self.lanes)
+        self.offset + block * self.plane() + self.halo * (self.pitch() + self.words())
+    }
+}
+
+/// How the colours of a picture are stored as bytes: `q` stands for `(q - zero) * step`, one of each for red, green and
+/// blue. The colour 0, of which the padding consists, is a byte exactly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Levels {
+    pub step: [f32; Image::CHANNELS],
+    pub zero: [u8; Image::CHANNELS],
+}
+
+impl Levels {
+    /// Those that what `affine` makes of `[0, 1]` fits into.
+    fn of(affine: &Affine) -> Levels {
+        let mut levels = Levels { step: [1.0; Image::CHANNELS], zero: [0; Image::CHANNELS] };
+        for c in 0..Image::CHANNELS {
+            let ends = [affine.offset[c], affine.offset[c] + affine.scale[c]];
+            let (low, high) = (ends[0].min(ends[1]).min(0.0), ends[0].max(ends[1]).max(0.0));
+            if low < high {
+                let zero = (255.0 * -low / (high - low)).round_ties_even();
+                levels.zero[c] = zero as u8;
+                // One of the divisors may be zero, and then so is what it divides.
+                levels.step[c] = (-low / zero.max(1.0)).max(high / (255.0 - zero).max(1.0));
+            }
+        }
+        levels
     }
 }
 
 /// The input picture `[h, w, 3]` in the arena with its padding, not in blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Image {
     pub(crate) offset: usize,
     pub(crate) h: usize,
     pub(crate) w: usize,
     pub(crate) padding: Padding,
+    /// Where its colours are stored as bytes, a word a pixel.
+    pub(crate) levels: Option<Levels>,
 }
 
 impl Image {
@@ -145,10 +230,15 @@ impl Image {
         assert!(h > 0 && w > 0, "an empty picture: {h}x{w}");
         let Padding { top, left, bottom, right } = padding;
         checked_end(offset, [padded(h, top, bottom), padded(w, left, right), Some(Image::CHANNELS)]);
-        Image { offset, h, w, padding }
+        Image { offset, h, w, padding, levels: None }
     }
 
-    /// Elements that the picture takes in the arena.
+    /// The same picture with its colours stored as bytes, as they are after `affine` of pictures in [0, 1].
+    pub fn bytes(self, affine: &Affine) -> Image {
+        Image { levels: Some(Levels::of(affine)), ..self }
+    }
+
+    /// Words that the picture takes in the arena.
     #[allow(clippy::len_without_is_empty)] // a picture is never empty
     pub fn len(&self) -> usize {
         self.padded_h() * self.pitch()
@@ -162,8 +252,13 @@ impl Image {
         self.padding.left + self.w + self.padding.right
     }
 
+    /// Words of a pixel.
+    pub(crate) fn words(&self) -> usize {
+        if self.levels.is_some() { 1 } else { Image::CHANNELS }
+    }
+
     pub(crate) fn pitch(&self) -> usize {
-        self.padded_w() * Image::CHANNELS
+        self.padded_w() * self.words()
     }
 
     pub(crate) fn range(&self) -> Range<usize> {

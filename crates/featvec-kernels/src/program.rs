@@ -9,17 +9,18 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arena::{Aligned, Workspace};
+use crate::bytes;
 use crate::claims::Claims;
 use crate::conv::{Branch, Conv};
 use crate::convert;
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
-use crate::map::{Image, Map};
+use crate::map::{Element, Image, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
 use crate::team::{Member, Team};
-use crate::winograd::{InputTransform, Products, Tiles, TransformedFilter};
+use crate::winograd::{InputTransform, Products, TransformedFilter, TransformedMap};
 
 /// What a network does to its input picture first: `x * scale + offset` for each of red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,12 +74,12 @@ pub enum Step<'a> {
         /// What to read.
         input: Map,
         /// Where the transformed map goes.
-        tiles: Tiles,
+        tiles: TransformedMap,
     },
     /// The second half.
     WinogradOutput {
         /// What to read.
-        tiles: Tiles,
+        tiles: TransformedMap,
         /// What to convolve with.
         filter: TransformedFilter,
         /// Where the result goes: `[oc, h, w]`; the rows that the tiles cover are written.
@@ -157,9 +158,11 @@ pub struct Program {
     image: Option<Image>,
     phases: Vec<Phase>,
     arena_len: usize,
+    /// All places that are read or written.
+    used: Vec<Range<usize>>,
     /// Where the late part of the arena begins.
     split: usize,
-    /// How many phases touch the early part; the others run for a group of images.
+    /// How many phases run for one image at a time; the others run for a group.
     early_phases: usize,
     /// Elements that each member needs for itself.
     scratch_len: usize,
@@ -173,6 +176,10 @@ pub struct Program {
 const CONVERT_ROWS: usize = 16;
 
 impl Program {
+    /// Images that a member takes through the late phases at a time. More would make each number of a filter serve more
+    /// images, but their maps would no longer fit the second-level cache.
+    pub const GROUP: usize = 8;
+
     /// An empty program.
     pub fn new(kernels: &'static Kernels) -> Program {
         Program {
@@ -181,28 +188,31 @@ impl Program {
             image: None,
             phases: Vec::new(),
             arena_len: 0,
+            used: Vec::new(),
             split: usize::MAX,
-            early_phases: 0,
+            early_phases: usize::MAX,
             scratch_len: 0,
             outputs: Vec::new(),
             whole_batch: false,
         }
     }
 
-    /// Says that the places from `offset` on are those of the small maps at the end of the network, which are kept
-    /// for a group of images at a time. The last phases, as far as they touch these places only, then run for a group.
+    /// Ends the early phases: those added from now on run for a group of images at a time. Their maps, and those before
+    /// that they read, lie from `offset` on; only transformed maps lie below, and have room for
+    /// [`GROUP`](Program::GROUP) images.
     ///
     /// # Panics
-    /// Where phases added before have places there.
+    /// Where a place so far begins below `offset` and ends above.
     pub fn split(&mut self, offset: usize) {
-        assert!(self.arena_len <= offset, "a place on both sides of the split");
+        assert!(self.used.iter().all(|place| place.end <= offset || offset <= place.start));
         self.split = offset;
+        self.early_phases = self.phases.len();
     }
 
     /// Adds a phase: steps that read nothing that another step of the phase writes.
     ///
     /// # Panics
-    /// Where shapes do not fit together, or the steps of the phase are not independent: a bug of the caller.
+    /// Where shapes or types of numbers do not fit together, or the steps of the phase are not independent: a bug of the caller.
     pub fn push(&mut self, steps: Vec<Step<'_>>) {
         let steps: Vec<Ready> = steps.into_iter().map(|step| self.prepare(step)).collect();
         // Every place that the phase writes, and what it reads of other steps' (batch normalisation reads its own).
@@ -222,9 +232,17 @@ impl Program {
         }
         for range in steps.iter().flat_map(Ready::reads).chain(writes.into_iter().map(|(_, write)| write)) {
             self.arena_len = self.arena_len.max(range.end);
-            if range.start < self.split {
-                assert!(range.end <= self.split, "a place on both sides of the split");
-                self.early_phases = self.phases.len() + 1;
+            self.used.push(range);
+        }
+        let is_late = self.split != usize::MAX;
+        for step in &steps {
+            let tiles = step.transformed();
+            let room = tiles.map_or(usize::MAX, TransformedMap::images);
+            assert!(!is_late || room >= Program::GROUP, "a transformed map without room for a group");
+            for range in step.reads().into_iter().chain(step.writes()).filter(|_| is_late) {
+                let is_tiles = tiles.is_some_and(|tiles| tiles.range() == range);
+                let fits = if is_tiles { range.end <= self.split } else { range.start >= self.split };
+                assert!(fits, "a place on the wrong side of the split");
             }
         }
         // Another layout: what a workspace holds of this program so far are no zero halos of the new one.
@@ -233,8 +251,15 @@ impl Program {
     }
 
     fn prepare(&mut self, step: Step<'_>) -> Ready {
-        let lanes = self.kernels.lanes;
-        let blocked = |map: Map| assert_eq!(map.lanes(), lanes, "a map in blocks of another instruction set");
+        let kernels = self.kernels;
+        let blocked = |map: Map| {
+            assert_eq!(
+                map.lanes(),
+                kernels.lanes_of(map.element()),
+                "a map in blocks of another instruction set"
+            );
+        };
+        let floats = |map: Map| assert_eq!(map.element(), Element::F32, "bytes where `f32` are expected");
         match step {
             Step::Convert { image, affine } => {
                 assert!(self.image.is_none(), "a program has one input picture");
@@ -258,6 +283,7 @@ impl Program {
                 blocked(output);
                 let ([ic, h, w], [oc, oh, ow]) = (input.shape(), output.shape());
                 assert_eq!(ic, oc, "a pool keeps its channels");
+                assert_eq!(input.element(), output.element(), "a pool keeps the type of its numbers");
                 for (before, [out, len]) in before.into_iter().zip([[oh, h], [ow, w]]) {
                     assert!(stride > 0 && before < size, "a window wholly in the padding");
                     let last = (out - 1) * stride;
@@ -269,20 +295,26 @@ impl Program {
                 blocked(input);
                 blocked(output);
                 assert_eq!(input.shape(), output.shape(), "normalisation keeps the shape");
+                let bytes = [input, output].map(|map| map.element() != Element::F32);
+                assert_eq!(bytes[0], bytes[1], "normalisation keeps the type of its numbers");
                 assert!(lrn.size % 2 == 1, "an even window has no middle");
                 Ready::Lrn { input, output, lrn }
             }
             Step::GlobalMean { input, output } => {
                 blocked(input);
                 blocked(output);
-                assert_eq!(output.shape(), [input.shape()[0], 1, 1], "a mean has one pixel");
+                floats(output);
+                let [channels, h, w] = input.shape();
+                assert_eq!(output.shape(), [channels, 1, 1], "a mean has one pixel");
+                assert!(h * w <= u32::MAX as usize / 255, "a sum of bytes that may overflow");
                 Ready::GlobalMean { input, output }
             }
             Step::BatchNorm { map, beta, epsilon } => {
                 blocked(map);
+                floats(map);
                 assert_eq!(beta.len(), map.shape()[0], "beta does not fit the map");
                 self.whole_batch = true;
-                let mut padded = Aligned::zeroed(map.blocks() * lanes);
+                let mut padded = Aligned::zeroed(map.blocks() * map.lanes());
                 padded[..beta.len()].copy_from_slice(beta);
                 Ready::BatchNorm { map, beta: padded, epsilon }
             }
@@ -316,7 +348,7 @@ impl Program {
     fn share(&self, n: usize, members: usize) -> Share {
         let apart = if self.whole_batch { 0 } else { n - n % members };
         let each = apart / members;
-        Share { apart, group: each.div_ceil(each.div_ceil(GROUP).max(1)), together: n - apart }
+        Share { apart, group: each.div_ceil(each.div_ceil(Program::GROUP).max(1)), together: n - apart }
     }
 
     /// Where everything lies in the workspace; none if that is beyond the address space. The same for all numbers of
@@ -327,7 +359,8 @@ impl Program {
         let early_step = line(self.arena_len.min(self.split));
         let late_step = line(self.arena_len.saturating_sub(self.split));
         let scratch_step = line(self.scratch_len);
-        let (earlies, lates) = if self.whole_batch { (n, n) } else { (members, members.checked_mul(GROUP)?) };
+        let (earlies, lates) =
+            if self.whole_batch { (n, n) } else { (members, members.checked_mul(Program::GROUP)?) };
         let late = early_step.checked_mul(earlies)?;
         let scratch = late_step.checked_mul(lates)?.checked_add(late)?;
         let end = scratch_step.checked_mul(members)?.checked_add(scratch)?;
@@ -367,7 +400,7 @@ impl Program {
             outputs: &OutputPointers::new(outputs),
         };
         let (next_group, step_claims) = (&workspace.next_group, &workspace.claims);
-        let (early, late) = self.phases.split_at(self.early_phases);
+        let (early, late) = self.phases.split_at(self.early_phases.min(self.phases.len()));
         team.run(&|member: &Member<'_>| {
             loop {
                 let first = next_group.fetch_add(1, Ordering::Relaxed) * share.group;
@@ -399,13 +432,14 @@ impl Program {
             let mut claims = step_claims.iter();
             for phase in &self.phases {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
-                    let copies = step.copies(&group);
+                    let copies = if step.spans_batch() { 1 } else { share.together };
                     while let Some(item) = claims.next(member.index, step.items() * copies) {
                         // SAFETY: each item is claimed once, items of a phase write different places and read
                         // nothing that the phase writes (`push`), and the barrier ends the phase for all.
                         unsafe {
-                            shared.run_copy(step, (item / copies, item % copies), (group, member.index))
-                        };
+                            let group = if copies == 1 { group } else { group.only(item % copies) };
+                            shared.run(step, item / copies, (group, member.index));
+                        }
                     }
                 }
                 member.barrier();
@@ -413,10 +447,6 @@ impl Program {
         });
     }
 }
-
-/// Images that a member takes through the late phases at a time. More would make each number of a filter serve more
-/// images, but their maps would no longer fit the second-level cache.
-const GROUP: usize = 8;
 
 /// Numbers of a filter that stay in the second-level cache beside a map.
 const FILTER_ELEMENTS: usize = 256 << 10;
@@ -459,6 +489,11 @@ impl Workspace {
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Rows that a conversion writes: the padding of bytes is not zero, so it is written too.
+fn converted_rows(image: &Image) -> usize {
+    if image.levels.is_some() { image.padded_h() } else { image.h }
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
@@ -504,7 +539,7 @@ impl Shared<'_> {
     fn own_group(&self, index: usize) -> Group {
         let Places { early_step, late, late_step, .. } = self.places;
         let early = self.arenas.wrapping_add(index * early_step);
-        let late = self.arenas.wrapping_add(late + index * GROUP * late_step);
+        let late = self.arenas.wrapping_add(late + index * Program::GROUP * late_step);
         Group { late_step, ..Group::new((early, late), self.program.split) }
     }
 
@@ -514,28 +549,18 @@ impl Shared<'_> {
     /// Nobody else uses the group's places or the member's scratch memory.
     unsafe fn run_all(&self, phases: &[Phase], group: Group, member: usize) {
         for step in phases.iter().flat_map(|phase| &phase.steps) {
-            let (items, copies) = (step.items(), step.copies(&group));
+            let (items, copies) = (step.items(), if step.spans_group() { 1 } else { group.images });
             for index in 0..items * copies {
                 // What is read again soonest should be the larger of the two: a filter, or an image's maps.
-                let place = if step.is_filter_bound() {
+                let (item, copy) = if step.is_filter_bound() {
                     (index / copies, index % copies)
                 } else {
                     (index % items, index / items)
                 };
                 // SAFETY: forwarded to the caller.
-                unsafe { self.run_copy(step, place, (group, member)) }
+                unsafe { self.run(step, item, (if copies == 1 { group } else { group.only(copy) }, member)) }
             }
         }
-    }
-
-    /// Runs one item of a step for one image of the group, or for all where the step spans them.
-    ///
-    /// # Safety
-    /// As [`Shared::run`].
-    unsafe fn run_copy(&self, step: &Ready, (item, copy): (usize, usize), (group, member): (Group, usize)) {
-        let group = if step.spans_group() { group } else { group.only(copy) };
-        // SAFETY: forwarded to the caller.
-        unsafe { self.run(step, item, (group, member)) }
     }
 
     /// Runs one item of a step.
@@ -551,14 +576,20 @@ impl Shared<'_> {
         match step {
             Ready::Convert { image, affine } => {
                 let from = &self.images[group.first_image * self.image_len..][..self.image_len];
-                let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(image.h);
-                // SAFETY: see above.
-                unsafe { convert::convert(image, affine, from, (slot, rows)) }
+                let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(converted_rows(image));
+                match &image.levels {
+                    // SAFETY: see above.
+                    None => unsafe { convert::convert(image, affine, from, (slot, rows)) },
+                    // SAFETY: see above.
+                    Some(levels) => unsafe {
+                        bytes::convert_rows((slot, image), levels, affine, (from, rows));
+                    },
+                }
             }
             // SAFETY: see above.
-            Ready::Conv(conv) => unsafe { conv.run(kernels, slot, item) },
+            Ready::Conv(conv) => unsafe { conv.run(slot, item) },
             // SAFETY: see above.
-            Ready::WinogradInput(transform) => unsafe { transform.run(kernels, slot, item) },
+            Ready::WinogradInput(transform) => unsafe { transform.run(kernels, group, item) },
             Ready::WinogradOutput(products) => {
                 let Places { scratch, scratch_step, .. } = self.places;
                 let scratch = self.arenas.wrapping_add(scratch + member * scratch_step);
@@ -571,9 +602,13 @@ impl Shared<'_> {
                 let (y, block) = (item / output.blocks(), item % output.blocks());
                 let [_, h, w] = input.shape();
                 let rows = (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h);
+                let max_pool_row = match input.element() {
+                    Element::F32 => kernels.max_pool_row,
+                    Element::U8 { .. } => bytes::max_pool_row,
+                };
                 // SAFETY: see above.
                 unsafe {
-                    (kernels.max_pool_row)(&PoolRow {
+                    max_pool_row(&PoolRow {
                         input: slot.at(input.origin(block)),
                         input_pitch: input.pitch(),
                         input_w: w,
@@ -590,7 +625,7 @@ impl Shared<'_> {
                 let [channels, _, w] = input.shape();
                 // SAFETY: see above.
                 unsafe {
-                    (kernels.lrn_row)(&LrnRow {
+                    let row = LrnRow {
                         input: slot.at(input.origin(0) + item * input.pitch()),
                         input_plane: input.plane(),
                         output: slot.at(output.origin(0) + item * output.pitch()),
@@ -600,11 +635,21 @@ impl Shared<'_> {
                         size: lrn.size,
                         alpha: lrn.alpha,
                         k: lrn.k,
-                    });
+                    };
+                    match (input.element(), output.element()) {
+                        (Element::U8 { step }, Element::U8 { step: output_step }) => {
+                            bytes::lrn_row(&row, [step, output_step]);
+                        }
+                        _ => (kernels.lrn_row)(&row),
+                    }
                 }
             }
             Ready::GlobalMean { input, output } => {
                 let [_, h, w] = input.shape();
+                if let Element::U8 { step } = input.element() {
+                    // SAFETY: see above.
+                    return unsafe { bytes::mean_block(slot, (input, step), output, item) };
+                }
                 // SAFETY: see above.
                 unsafe {
                     (kernels.mean_block)(&MeanBlock {
@@ -640,6 +685,10 @@ impl Shared<'_> {
                 let row = unsafe {
                     core::slice::from_raw_parts_mut(self.outputs.starts[*output].add(start), w * channels)
                 };
+                if let Element::U8 { step } = map.element() {
+                    // SAFETY: see above.
+                    return unsafe { bytes::store_row(slot, (map, step), item, row) };
+                }
                 for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
                     for (block, values) in pixel.chunks_mut(map.lanes()).enumerate() {
                         let from = map.origin(block) + item * map.pitch() + x * map.lanes();
@@ -657,7 +706,7 @@ impl Ready {
     /// Independent items of work for one image, or for a whole group where the step spans it.
     fn items(&self) -> usize {
         match self {
-            Ready::Convert { image, .. } => image.h.div_ceil(CONVERT_ROWS),
+            Ready::Convert { image, .. } => converted_rows(image).div_ceil(CONVERT_ROWS),
             Ready::Conv(conv) => conv.items(),
             Ready::WinogradInput(transform) => transform.items(),
             Ready::WinogradOutput(products) => products.items(),
@@ -669,9 +718,23 @@ impl Ready {
         }
     }
 
-    /// Whether an item is about all images of a group rather than one.
+    /// Whether an item is about all images of a member's group rather than one.
     fn spans_group(&self) -> bool {
-        matches!(self, Ready::BatchNorm { .. } | Ready::WinogradOutput(_))
+        matches!(self, Ready::WinogradInput(_) | Ready::WinogradOutput(_)) || self.spans_batch()
+    }
+
+    /// Whether an item is about all images of a batch.
+    fn spans_batch(&self) -> bool {
+        matches!(self, Ready::BatchNorm { .. })
+    }
+
+    /// The transformed map that the step reads or writes.
+    fn transformed(&self) -> Option<&TransformedMap> {
+        match self {
+            Ready::WinogradInput(transform) => Some(transform.tiles()),
+            Ready::WinogradOutput(products) => Some(products.tiles()),
+            _ => None,
+        }
     }
 
     /// Whether the numbers of a filter should serve all images of a group in turn, because not all of the filter stays
@@ -680,17 +743,12 @@ impl Ready {
         matches!(self, Ready::Conv(conv) if conv.filter_len() > FILTER_ELEMENTS)
     }
 
-    /// How often each item is run for a group.
-    fn copies(&self, group: &Group) -> usize {
-        if self.spans_group() { 1 } else { group.images }
-    }
-
     fn reads(&self) -> Vec<Range<usize>> {
         match self {
             Ready::Convert { .. } => Vec::new(),
             Ready::Conv(conv) => vec![conv.reads()],
             Ready::WinogradInput(transform) => vec![transform.reads()],
-            Ready::WinogradOutput(products) => vec![products.reads()],
+            Ready::WinogradOutput(products) => vec![products.tiles().range()],
             Ready::MaxPool { input, .. } | Ready::Lrn { input, .. } | Ready::GlobalMean { input, .. } => {
                 vec![input.range()]
             }
@@ -702,7 +760,7 @@ impl Ready {
         match self {
             Ready::Convert { image, .. } => vec![image.range()],
             Ready::Conv(conv) => conv.writes().to_vec(),
-            Ready::WinogradInput(transform) => vec![transform.writes()],
+            Ready::WinogradInput(transform) => vec![transform.tiles().range()],
             Ready::WinogradOutput(products) => vec![products.writes()],
             Ready::MaxPool { output, .. } | Ready::Lrn { output, .. } | Ready::GlobalMean { output, .. } => {
                 vec![output.range()]

@@ -48,6 +48,32 @@ pub fn conv(shape: &ConvShape, input: &[f32], weights: &[f32], bias: &[f32]) -> 
     output
 }
 
+/// Convolution of bytes in integers: `(bias + sum) * factor`, rounded to the nearest (ties to even) and cut to a byte.
+/// `zero` is the byte that stands for the number 0 in each channel of the input, and so what the padding consists of.
+pub fn byte_conv(
+    shape: &ConvShape,
+    (input, zero): (&[u8], &[u8]),
+    (weights, bias, factors): (&[i8], &[i32], &[f32]),
+) -> Vec<u8> {
+    let [h, w, _] = shape.input;
+    let [kh, kw, ic, oc] = shape.filter;
+    let [oh, ow, _] = shape.output();
+    let mut output = Vec::with_capacity(oh * ow * oc);
+    for (y, x, o) in indices([oh, ow, oc]) {
+        let mut sum = i64::from(bias[o]);
+        for (ky, kx, i) in indices([kh, kw, ic]) {
+            let row = (y * shape.stride + ky).wrapping_sub(shape.padding.top);
+            let column = (x * shape.stride + kx).wrapping_sub(shape.padding.left);
+            if row < h && column < w {
+                let value = i64::from(input[(row * w + column) * ic + i]) - i64::from(zero[i]);
+                sum += value * i64::from(weights[((ky * kw + kx) * ic + i) * oc + o]);
+            }
+        }
+        output.push((sum as f32 * factors[o]).round_ties_even().clamp(0.0, 255.0) as u8);
+    }
+    output
+}
+
 /// Maximum over `size` x `size` windows; `output` is `[h, w]` of the result.
 pub fn max_pool(
     [h, w, c]: [usize; 3],

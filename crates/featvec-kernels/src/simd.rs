@@ -1,5 +1,7 @@
 //! The operations that the kernels are written in, once for all instruction sets.
 
+use crate::map::Image;
+
 /// Vectors of `f32` of one instruction set.
 ///
 /// A value of the implementing type is the proof that the processor has the instruction set: it is made in the
@@ -9,6 +11,8 @@
 pub(crate) trait Simd: Copy {
     /// Elements of a vector.
     const LANES: usize;
+    /// [`Dot::RUN`].
+    const RUN: usize;
     type V: Copy;
 
     fn splat(self, x: f32) -> Self::V;
@@ -26,23 +30,74 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     fn sqrt(self, a: Self::V) -> Self::V;
-    /// Asks for the cache line at `from` to be brought into the first-level cache; any address will do.
-    fn prefetch_near(self, from: *const f32);
-    /// Asks for it to be brought into the second-level cache.
-    fn prefetch_far(self, from: *const f32);
 }
 
 /// The widest vector of any instruction set.
 pub(crate) const MAX_LANES: usize = 16;
+/// What the inner loop of a convolution does, for one type of numbers: input words against vectors of filter.
+///
+/// A word is 32 bits of input: one `f32`, or four bytes of neighbouring channels. Like a [`Simd`], a value of the
+/// implementing type is the proof that the processor has the instruction set.
+pub(crate) trait Dot: Copy {
+    /// Words of a vector of filter, and sums of a vector: output channels.
+    const LANES: usize;
+    /// Pixels of a tile that are neighbours in memory, and so need one pointer. Where a tile has more rows than the
+    /// processor has registers for pointers, runs keep the inner loop free of anything but arithmetic; shorter runs
+    /// waste less at the ends of the rows of a map.
+    const RUN: usize;
+    /// Words from a pixel of a block to its neighbour.
+    const PIXEL: usize;
+    /// Words from a pixel of the picture to the next but one: its first convolution has stride 2.
+    const IMAGE_STEP: usize;
+    /// A word of input in all lanes.
+    type Input: Copy;
+    /// A vector of filter.
+    type Filter: Copy;
+    /// A vector of sums.
+    type Sum: Copy;
+
+    /// # Safety
+    /// A word can be read at `word`.
+    unsafe fn splat_input(self, word: *const f32) -> Self::Input;
+    /// # Safety
+    /// `LANES` words can be read at `from`.
+    unsafe fn load_filter(self, from: *const f32) -> Self::Filter;
+    /// `sum` and the products of the numbers in each lane's words.
+    fn dot(self, input: Self::Input, filter: Self::Filter, sum: Self::Sum) -> Self::Sum;
+}
+
+impl<S: Simd> Dot for S {
+    const LANES: usize = <S as Simd>::LANES;
+    const RUN: usize = <S as Simd>::RUN;
+    const PIXEL: usize = <S as Simd>::LANES;
+    const IMAGE_STEP: usize = 2 * Image::CHANNELS;
+    type Input = S::V;
+    type Filter = S::V;
+    type Sum = S::V;
+
+    #[inline(always)]
+    unsafe fn splat_input(self, word: *const f32) -> S::V {
+        // SAFETY: the caller vouches for the word.
+        self.splat(unsafe { *word })
+    }
+    #[inline(always)]
+    unsafe fn load_filter(self, from: *const f32) -> S::V {
+        // SAFETY: the caller vouches for the vector.
+        unsafe { self.load(from) }
+    }
+    #[inline(always)]
+    fn dot(self, input: S::V, filter: S::V, sum: S::V) -> S::V {
+        self.mul_add(input, filter, sum)
+    }
+}
 
 /// Implements [`Simd`] by one intrinsic an operation.
 macro_rules! simd_by_intrinsics {
     (
-        $token:ident, $vector:ty, $lanes:literal,
+        $token:ident, $vector:ty, $lanes:literal, run: $run:literal,
         splat: $splat:ident, load: $load:ident, store: $store:ident,
         mul_add: |$a:ident, $b:ident, $c:ident| $mul_add:expr,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident, max: $max:ident, sqrt: $sqrt:ident,
-        prefetch: |$from:ident| $near:expr, $far:expr,
     ) => {
         /// Proof that the processor has the instruction set.
         #[derive(Clone, Copy)]
@@ -55,6 +110,7 @@ macro_rules! simd_by_intrinsics {
         #[allow(unused_unsafe)]
         impl Simd for $token {
             const LANES: usize = $lanes;
+            const RUN: usize = $run;
             type V = $vector;
 
             #[inline(always)]
@@ -106,16 +162,6 @@ macro_rules! simd_by_intrinsics {
             fn sqrt(self, a: $vector) -> $vector {
                 // SAFETY: see above.
                 unsafe { $sqrt(a) }
-            }
-            #[inline(always)]
-            fn prefetch_near(self, $from: *const f32) {
-                // SAFETY: a prefetch of an address that cannot be read does nothing.
-                unsafe { $near }
-            }
-            #[inline(always)]
-            fn prefetch_far(self, $from: *const f32) {
-                // SAFETY: as above.
-                unsafe { $far }
             }
         }
     };

@@ -1,7 +1,7 @@
 //! Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*,
 //! 2015): a 3x3 convolution as 36 matrix products, with a quarter of the multiplications of the direct way.
 //!
-//! 1. [`input_row`] turns each window of 6x6 pixels, four pixels apart, into 36 numbers a channel: [`Tiles`].
+//! 1. [`input_row`] turns each window of 6x6 pixels, four pixels apart, into 36 numbers a channel: a [`TransformedMap`].
 //! 2. For each of the 36 points, tiles x input channels times input x output channels: the micro-kernel of
 //!    [`conv`](crate::conv).
 //! 3. [`output_tile`] turns the 36 sums of a tile into 4x4 pixels, adds the bias and stores them.
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::arena::Aligned;
 use crate::conv::{Filter, MAX_ROWS, MAX_VECTORS, Tile};
-use crate::group::{Group, Slot};
+use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Map, checked_end};
 use crate::simd::Simd;
@@ -66,7 +66,7 @@ fn output_transform<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
     ]
 }
 
-/// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of a map of `[h, w]` is done by [`Tiles`] rather than
+/// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of a map of `[h, w]` is done by Winograd's algorithm rather than
 /// directly. It depends on the shape alone, so that results do not depend on batch or threads.
 pub fn pays([kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
     // Narrow filters leave the products too short to hide the transforms behind; on the smallest maps four times as
@@ -74,65 +74,72 @@ pub fn pays([kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
     [kh, kw] == [3, 3] && ic >= 32 && oc >= 32 && h >= 2 * OUT && w >= 2 * OUT
 }
 
-/// A map transformed for a 3x3 convolution, in the arena: `[36][tiles][channels]`, for some rows of tiles.
+/// A map transformed for a 3x3 convolution, in the arena, or some rows of tiles of it:
+/// `[36][c / lanes][images][tiles][lanes]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tiles {
+pub struct TransformedMap {
     offset: usize,
     lanes: usize,
     blocks: usize,
     h: usize,
     w: usize,
     rows: Range<usize>,
+    images: usize,
 }
 
-impl Tiles {
+impl TransformedMap {
     /// Rows of tiles that cover a map of `h` rows.
     pub fn rows_of(h: usize) -> usize {
         h.div_ceil(OUT)
     }
 
-    /// The rows of tiles `rows` of `map`, `offset` elements into the arena.
+    /// The rows of tiles `rows` of `map`, `offset` elements into the arena, with room for `images` images.
     ///
     /// # Panics
     /// Where `rows` are not rows of the map, or the tiles end beyond the address space.
-    pub fn new(offset: usize, map: Map, rows: Range<usize>) -> Tiles {
+    pub fn new(offset: usize, map: Map, rows: Range<usize>, images: usize) -> TransformedMap {
         let [_, h, w] = map.shape();
-        assert!(
-            !rows.is_empty() && rows.end <= Tiles::rows_of(h),
-            "no rows of tiles, or rows outside the map"
-        );
-        let tiles = Tiles { offset, lanes: map.lanes(), blocks: map.blocks(), h, w, rows };
-        let channels = tiles.blocks.checked_mul(tiles.lanes);
-        checked_end(offset, [Some(POINTS), tiles.count().checked_add(1), channels]);
+        let inside = !rows.is_empty() && rows.end <= TransformedMap::rows_of(h);
+        assert!(inside && images > 0, "no rows of tiles, or rows outside the map");
+        let tiles = TransformedMap { offset, lanes: map.lanes(), blocks: map.blocks(), h, w, rows, images };
+        let vectors = tiles.count().checked_mul(images).and_then(|count| count.checked_add(1));
+        checked_end(offset, [Some(POINTS), Some(tiles.blocks), vectors, Some(tiles.lanes)]);
         tiles
     }
 
     /// Elements that the tiles take in the arena.
-    #[allow(clippy::len_without_is_empty)] // tiles are never empty
+    #[allow(clippy::len_without_is_empty)] // there are always tiles
     pub fn len(&self) -> usize {
-        POINTS * self.plane()
+        POINTS * self.point_step()
     }
 
     pub(crate) fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len()
     }
 
+    /// Images that there is room for.
+    pub(crate) fn images(&self) -> usize {
+        self.images
+    }
+
     fn columns(&self) -> usize {
         self.w.div_ceil(OUT)
     }
 
+    /// Tiles of an image.
     fn count(&self) -> usize {
         self.rows.len() * self.columns()
     }
 
-    fn channels(&self) -> usize {
-        self.blocks * self.lanes
+    /// Elements from one block of channels to the next.
+    fn block_step(&self) -> usize {
+        self.images * self.count() * self.lanes
     }
 
-    /// Elements from one point to the next. A vector more than the tiles take, because planes a multiple of 4096 bytes
+    /// Elements from one point to the next. A vector more than the tiles take, because points a multiple of 4096 bytes
     /// apart would push each other out of the first-level cache.
-    fn plane(&self) -> usize {
-        self.count() * self.channels() + self.lanes
+    fn point_step(&self) -> usize {
+        self.blocks * self.block_step() + self.lanes
     }
 }
 
@@ -146,8 +153,7 @@ pub(crate) struct InputRow {
     columns: usize,
     /// The first tile's first point.
     tiles: *mut f32,
-    tile_step: usize,
-    plane: usize,
+    point_step: usize,
     count: usize,
 }
 
@@ -194,7 +200,7 @@ pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
             for y in 0..IN {
                 // SAFETY: point `y, x` of a tile that can be written (contract).
                 unsafe {
-                    simd.store(row.tiles.add(tile * row.tile_step + (y * IN + x) * row.plane), points[y])
+                    simd.store(row.tiles.add(tile * S::LANES + (y * IN + x) * row.point_step), points[y])
                 };
             }
         }
@@ -205,7 +211,7 @@ pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
 pub(crate) struct OutputTile {
     sums: *const f32,
     /// Elements from one point to the next.
-    plane: usize,
+    point_step: usize,
     bias: *const f32,
     floor: f32,
     /// The tile's first pixel.
@@ -229,7 +235,7 @@ pub(crate) unsafe fn output_tile<S: Simd>(simd: S, tile: &OutputTile) {
         let mut column = [zero; IN];
         for y in 0..IN {
             // SAFETY: one of the 36 points (contract).
-            column[y] = unsafe { simd.load(tile.sums.add((y * IN + x) * tile.plane)) };
+            column[y] = unsafe { simd.load(tile.sums.add((y * IN + x) * tile.point_step)) };
         }
         let column = output_transform(simd, column);
         for y in 0..OUT {
@@ -256,14 +262,15 @@ pub(crate) unsafe fn output_tile<S: Simd>(simd: S, tile: &OutputTile) {
     }
 }
 
-/// The transform of a map into tiles, made ready to run: an item is a block of channels of a row of tiles.
+/// The transform of a map into tiles, made ready to run: an item is a block of channels of a row of tiles of all images
+/// of a group.
 pub(crate) struct InputTransform {
     input: Map,
-    tiles: Tiles,
+    tiles: TransformedMap,
 }
 
 impl InputTransform {
-    pub(crate) fn new(input: Map, tiles: Tiles) -> InputTransform {
+    pub(crate) fn new(input: Map, tiles: TransformedMap) -> InputTransform {
         let [_, h, w] = input.shape();
         assert_eq!([tiles.lanes, tiles.blocks, tiles.h, tiles.w], [input.lanes(), input.blocks(), h, w]);
         assert!(input.halo() >= 1, "the halo is too thin for 3x3");
@@ -274,8 +281,8 @@ impl InputTransform {
         self.input.range()
     }
 
-    pub(crate) fn writes(&self) -> Range<usize> {
-        self.tiles.range()
+    pub(crate) fn tiles(&self) -> &TransformedMap {
+        &self.tiles
     }
 
     pub(crate) fn items(&self) -> usize {
@@ -285,26 +292,28 @@ impl InputTransform {
     /// Transforms one item.
     ///
     /// # Safety
-    /// Map and tiles lie inside the slot; nobody writes the map or touches this item's tiles meanwhile.
-    pub(crate) unsafe fn run(&self, kernels: &Kernels, slot: Slot, item: usize) {
+    /// Map and tiles lie inside the group's slots, and there is room for as many images; nobody writes the map or
+    /// touches this item's tiles meanwhile.
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, group: Group, item: usize) {
         let (input, tiles) = (&self.input, &self.tiles);
         let (row, block) = (item / tiles.blocks, item % tiles.blocks);
         let first = (tiles.rows.start + row) * OUT;
         let window = input.origin(block) + first * input.pitch() - input.pitch() - tiles.lanes;
-        let tile = tiles.offset + row * tiles.columns() * tiles.channels() + block * tiles.lanes;
-        // SAFETY: the processor has the instruction set (`kernels` proves it); `rows` and `columns` end with the halo,
-        // of which there is at least a pixel; the tiles are this item's.
-        unsafe {
-            (kernels.winograd_input)(&InputRow {
-                input: slot.at(window),
-                pitch: input.pitch(),
-                rows: tiles.h + 2 - first,
-                columns: tiles.w + 2,
-                tiles: slot.at(tile),
-                tile_step: tiles.channels(),
-                plane: tiles.plane(),
-                count: tiles.columns(),
-            });
+        for image in 0..group.images {
+            let tile = image * tiles.count() + row * tiles.columns();
+            // SAFETY: the processor has the instruction set (`kernels` proves it); `rows` and `columns` end with the
+            // halo, of which there is at least a pixel; the tiles are this item's.
+            unsafe {
+                (kernels.winograd_input)(&InputRow {
+                    input: group.slot(image).at(window),
+                    pitch: input.pitch(),
+                    rows: tiles.h + 2 - first,
+                    columns: tiles.w + 2,
+                    tiles: group.first.at(tiles.offset + block * tiles.block_step() + tile * tiles.lanes),
+                    point_step: tiles.point_step(),
+                    count: tiles.columns(),
+                });
+            }
         }
     }
 }
@@ -329,7 +338,7 @@ impl TransformedFilter {
         let [kh, kw, ic, oc] = filter.shape;
         assert_eq!([kh, kw], [3, 3], "only 3x3 filters are transformed");
         filter.check();
-        let lanes = kernels.lanes;
+        let lanes = kernels.lanes();
         let depth = ic.next_multiple_of(lanes);
         let vectors = oc.div_ceil(lanes);
         let mut packed = Aligned::zeroed(POINTS * depth * vectors * lanes);
@@ -378,18 +387,20 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 
 /// Vectors of output channels, cut into panels as wide as a micro-kernel.
 fn panels(kernels: &Kernels, vectors: usize) -> impl Iterator<Item = Range<usize>> {
-    let width = kernels.tile_vectors();
+    let width = kernels.tiles.vectors();
     (0..vectors.div_ceil(width)).map(move |panel| panel * width..vectors.min((panel + 1) * width))
 }
 
 /// The products and the transform back, made ready to run: an item is a panel of output channels over the tiles of
 /// all images of a group, so that each number of the filter is read once a group.
 pub(crate) struct Products {
-    tiles: Tiles,
+    tiles: TransformedMap,
     filter: TransformedFilter,
     output: Map,
     floor: f32,
     panels: Vec<Range<usize>>,
+    /// Where the blocks of channels begin in a point of the transformed map.
+    segments: Vec<usize>,
 }
 
 /// Micro-kernels' heights of tiles whose sums are held at a time; they should stay in the second-level cache.
@@ -398,25 +409,31 @@ const HELD: usize = 5;
 impl Products {
     pub(crate) fn new(
         kernels: &Kernels,
-        tiles: Tiles,
+        tiles: TransformedMap,
         (filter, output, relu): (TransformedFilter, Map, bool),
     ) -> Products {
         let [oc, h, w] = output.shape();
         assert_eq!(
             [tiles.lanes, output.lanes()],
-            [kernels.lanes; 2],
+            [kernels.lanes(); 2],
             "a map in blocks of another instruction set"
         );
-        assert_eq!(tiles.channels(), filter.depth, "the filter reads other channels than the tiles have");
+        assert_eq!(
+            tiles.blocks * tiles.lanes,
+            filter.depth,
+            "the filter reads other channels than the tiles have"
+        );
         assert_eq!([oc, h, w], [filter.oc, tiles.h, tiles.w], "the output map does not fit");
-        let packed = POINTS * filter.depth * filter.vectors * kernels.lanes;
+        let packed = POINTS * filter.depth * filter.vectors * kernels.lanes();
         assert_eq!(filter.packed.len(), packed, "a filter packed for another instruction set");
         let panels = panels(kernels, filter.vectors).collect();
-        Products { tiles, filter, output, floor: if relu { 0.0 } else { f32::NEG_INFINITY }, panels }
+        let segments = (0..tiles.blocks).map(|block| block * tiles.block_step()).collect();
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        Products { tiles, filter, output, floor, panels, segments }
     }
 
-    pub(crate) fn reads(&self) -> Range<usize> {
-        self.tiles.range()
+    pub(crate) fn tiles(&self) -> &TransformedMap {
+        &self.tiles
     }
 
     pub(crate) fn writes(&self) -> Range<usize> {
@@ -428,13 +445,13 @@ impl Products {
     }
 
     /// Elements from one point to the next of the sums of `tiles` tiles; not a multiple of 4096 bytes.
-    fn sums_plane(kernels: &Kernels, tiles: usize) -> usize {
-        tiles * kernels.tile_vectors() * kernels.lanes + kernels.lanes
+    fn sums_step(kernels: &Kernels, tiles: usize) -> usize {
+        tiles * kernels.tiles.vectors() * kernels.lanes() + kernels.lanes()
     }
 
     /// Elements that a member needs for itself.
     pub(crate) fn scratch_len(kernels: &Kernels) -> usize {
-        POINTS * Products::sums_plane(kernels, HELD * kernels.tile_rows())
+        POINTS * Products::sums_step(kernels, HELD * kernels.tiles.rows())
     }
 
     /// Computes one item for all images of `group`.
@@ -445,7 +462,7 @@ impl Products {
     /// [`Products::scratch_len`] elements that nobody else touches.
     pub(crate) unsafe fn run(&self, kernels: &Kernels, (group, scratch): (Group, *mut f32), item: usize) {
         let count = self.tiles.count() * group.images;
-        let held = count.div_ceil(count.div_ceil(HELD * kernels.tile_rows()));
+        let held = count.div_ceil(count.div_ceil(HELD * kernels.tiles.rows()));
         let mut start = 0;
         while start < count {
             let end = count.min(start + held);
@@ -466,28 +483,24 @@ impl Products {
         (group, scratch): (Group, *mut f32),
         (item, range): (usize, Range<usize>),
     ) {
-        let (lanes, depth) = (kernels.lanes, self.filter.depth);
+        let (lanes, depth) = (kernels.lanes(), self.filter.depth);
         let panel = &self.panels[item];
         let width = panel.len() * lanes;
-        let kernel = kernels.tiles[panel.len() - 1];
-        let plane = Products::sums_plane(kernels, range.len());
+        let kernel = kernels.tiles.of_map[panel.len() - 1];
+        let point_step = Products::sums_step(kernels, range.len());
         // As few micro-kernels as cover the tiles, and all of nearly the same height.
-        let rows = range.len().div_ceil(range.len().div_ceil(kernels.tile_rows()));
+        let rows = range.len().div_ceil(range.len().div_ceil(kernels.tiles.rows()));
         let packed = POINTS * depth * panel.start * lanes;
-        let mut first_points = [core::ptr::null(); HELD * MAX_ROWS];
-        for (first_point, index) in first_points.iter_mut().zip(range.clone()) {
-            let (image, tile) = (index / self.tiles.count(), index % self.tiles.count());
-            *first_point = group.slot(image).at(self.tiles.offset + tile * depth).cast_const();
-        }
-        let first_points = &first_points[..range.len()];
+        let run = kernels.tiles.run;
         let mut tile = Tile {
             rows: [core::ptr::null(); MAX_ROWS],
-            segments: &[0],
-            depth,
+            segments: &self.segments,
+            depth: lanes,
             panel: core::ptr::null(),
             panel_ahead: 0,
             rows_ahead: 0,
             bias: core::ptr::null(),
+            factors: core::ptr::null(),
             floor: f32::NEG_INFINITY,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
         };
@@ -495,20 +508,24 @@ impl Products {
             tile.panel = self.filter.packed[packed + point * depth * width..].as_ptr();
             // The filter of the next point comes while this one is used for the first time.
             tile.panel_ahead = depth * width;
-            let mut to = scratch.wrapping_add(point * plane);
-            for first_points in first_points.chunks(rows) {
-                tile.rows_ahead = first_points.len() * depth;
-                for (r, first_point) in first_points.iter().enumerate() {
-                    tile.rows[r] = first_point.wrapping_add(point * self.tiles.plane());
-                    for output in &mut tile.outputs[..panel.len()] {
-                        output[r] = to;
-                        to = to.wrapping_add(lanes);
+            let from = group.first.at(self.tiles.offset + point * self.tiles.point_step());
+            let to = scratch.wrapping_add(point * point_step);
+            let mut start = range.start;
+            while start < range.end {
+                let count = rows.min(range.end - start);
+                tile.rows_ahead = count * lanes;
+                for r in 0..count.div_ceil(run) {
+                    let index = start + r * run;
+                    tile.rows[r] = from.wrapping_add(index * lanes);
+                    for (v, output) in tile.outputs[..panel.len()].iter_mut().enumerate() {
+                        output[r] = to.wrapping_add((v * range.len() + index - range.start) * lanes);
                     }
                 }
-                // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for as
-                // many rows as there are tiles, and the panel was packed for as many vectors as `panel` has.
-                unsafe { kernel[first_points.len() - 1](&tile) };
+                // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for
+                // `count` rows, and the panel was packed for as many vectors as `panel` has.
+                unsafe { kernel[count - 1](&tile) };
                 tile.panel_ahead = 0;
+                start += count;
             }
         }
     }
@@ -521,10 +538,10 @@ impl Products {
         (group, scratch): (Group, *mut f32),
         (item, range): (usize, Range<usize>),
     ) {
-        let lanes = kernels.lanes;
+        let lanes = kernels.lanes();
         let panel = &self.panels[item];
         let (tiles, output) = (&self.tiles, &self.output);
-        let plane = Products::sums_plane(kernels, range.len());
+        let point_step = Products::sums_step(kernels, range.len());
         for index in range.clone() {
             let (image, tile) = (index / tiles.count(), index % tiles.count());
             let (y, x) = ((tiles.rows.start + tile / tiles.columns()) * OUT, tile % tiles.columns() * OUT);
@@ -534,8 +551,8 @@ impl Products {
                 // inside the map, and this item's alone (contract).
                 unsafe {
                     (kernels.winograd_output)(&OutputTile {
-                        sums: scratch.add(((index - range.start) * panel.len() + v) * lanes),
-                        plane,
+                        sums: scratch.add((v * range.len() + index - range.start) * lanes),
+                        point_step,
                         bias: self.filter.bias[block * lanes..].as_ptr(),
                         floor: self.floor,
                         output: group.slot(image).at(to),

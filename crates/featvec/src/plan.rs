@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use featvec_kernels::winograd::{self, Tiles, TransformedFilter};
+use featvec_kernels::winograd::{self, TransformedFilter, TransformedMap};
 use featvec_kernels::{Branch, Filter, Image, Kernels, Map, Padding, Program, Step};
 
 use crate::network::{Body, Conv, MIN_SIZE, Mixed, Pool, Stage};
@@ -108,6 +108,9 @@ struct Planner<'a> {
     request: &'a Request,
     program: Program,
     arena: Arena,
+    /// Where transformed maps of a group of images go, once the stages that run for a group have begun: between the
+    /// early maps, which nobody needs any more.
+    late_tiles: Option<Arena>,
     /// Places of maps with a halo, which maps of the same geometry take in turn.
     haloed: BTreeMap<Haloed, usize>,
     /// The shapes of the convolutions still to come, with their numbers.
@@ -150,6 +153,7 @@ impl<'a> Planner<'a> {
             request,
             program: Program::new(kernels),
             arena: Arena::default(),
+            late_tiles: None,
             haloed: BTreeMap::new(),
             next: convs.into_iter(),
             output_shapes: vec![Vec::new(); request.outputs.len()],
@@ -173,8 +177,7 @@ impl<'a> Planner<'a> {
         let mut current = None;
         for (index, (stage, &size)) in stages.iter().zip(&sizes).enumerate() {
             if index == late {
-                self.program.split(self.arena.cut());
-                self.reserve_haloed(&stages, &sizes, late..stages.len());
+                self.begin_late(&stages, &sizes, late);
             }
             let halo = match stages.get(index + 1).map(|next| &next.body) {
                 Some(Body::Conv(next)) => next.shape[0] / 2,
@@ -206,6 +209,10 @@ impl<'a> Planner<'a> {
                 self.program.push(vec![Step::Lrn { input: output, output: normed, lrn }]);
                 self.release(current);
                 current = Some(normed);
+            }
+            if index == late {
+                // This stage has read the last early map.
+                self.program.split(self.arena.floor);
             }
         }
         let last = current.expect("the network has stages");
@@ -292,22 +299,24 @@ impl<'a> Planner<'a> {
     /// The convolutions by Winograd's algorithm, in as many parts as it takes for transformed maps to stay in the
     /// cache; the other steps of the phase run beside the first part's products.
     fn transformed_convs<'b>(&mut self, convs: &[(Map, TransformedFilter, Map)], beside: &mut Vec<Step<'b>>) {
+        let images = if self.late_tiles.is_some() { Program::GROUP } else { 1 };
         let part_rows = |map: Map| {
-            let rows = Tiles::rows_of(map.shape()[1]);
-            rows.div_ceil(Tiles::new(0, map, 0..rows).len().div_ceil(TILES_ELEMENTS))
+            let rows = TransformedMap::rows_of(map.shape()[1]);
+            let image_len = TransformedMap::new(0, map, 0..rows, 1).len();
+            rows.div_ceil(image_len.div_ceil(TILES_ELEMENTS))
         };
-        let parts = |map: Map| Tiles::rows_of(map.shape()[1]).div_ceil(part_rows(map));
+        let parts = |map: Map| TransformedMap::rows_of(map.shape()[1]).div_ceil(part_rows(map));
         for part in 0..convs.iter().map(|(input, ..)| parts(*input)).max().unwrap_or(0) {
             let mut inputs = Vec::new();
             let mut outputs = Vec::new();
             let mut places = Vec::new();
             for (input, filter, output) in convs.iter().filter(|(input, ..)| part < parts(*input)) {
                 let rows = part * part_rows(*input);
-                let rows = rows..Tiles::rows_of(input.shape()[1]).min(rows + part_rows(*input));
-                let len = Tiles::new(0, *input, rows.clone()).len();
-                let offset = self.arena.take(len);
+                let rows = rows..TransformedMap::rows_of(input.shape()[1]).min(rows + part_rows(*input));
+                let len = TransformedMap::new(0, *input, rows.clone(), images).len();
+                let offset = self.late_tiles.as_mut().unwrap_or(&mut self.arena).take(len);
                 places.push(offset..offset + len);
-                let tiles = Tiles::new(offset, *input, rows);
+                let tiles = TransformedMap::new(offset, *input, rows, images);
                 inputs.push(Step::WinogradInput { input: *input, tiles: tiles.clone() });
                 let (filter, output) = (filter.clone(), *output);
                 outputs.push(Step::WinogradOutput { tiles, filter, output, relu: true });
@@ -315,7 +324,8 @@ impl<'a> Planner<'a> {
             self.program.push(inputs);
             outputs.append(beside);
             self.program.push(outputs);
-            places.into_iter().for_each(|place| self.arena.give_back(place));
+            let arena = self.late_tiles.as_mut().unwrap_or(&mut self.arena);
+            places.into_iter().for_each(|place| arena.give_back(place));
         }
     }
 
@@ -380,6 +390,27 @@ impl<'a> Planner<'a> {
         Map::new(offset, self.program.kernels().lanes(), shape, halo)
     }
 
+    /// From now on maps are kept for a group of images: they lie behind all early ones.
+    fn begin_late(&mut self, stages: &[Stage], sizes: &[[usize; 2]], late: usize) {
+        let lanes = self.program.kernels().lanes();
+        let tiles = |conv: &Conv, [h, w]: [usize; 2]| {
+            let map = Map::new(0, lanes, [conv.shape[2], h, w], conv.shape[0] / 2);
+            let rows = 0..TransformedMap::rows_of(h);
+            let pays = winograd::pays(conv.shape, [h, w]);
+            if pays { TransformedMap::new(0, map, rows, Program::GROUP).len() + Arena::ALIGN } else { 0 }
+        };
+        let longest = stages[late..].iter().zip(&sizes[late..]).map(|(stage, size)| match &stage.body {
+            Body::Mixed(mixed) => tiles(&mixed.branch_1[1], *size) + tiles(&mixed.branch_2[1], *size),
+            Body::Conv(conv) => tiles(conv, *size),
+            Body::MaxPool(_) => 0,
+        });
+        let len = longest.max().unwrap_or(0);
+        let start = self.arena.take(len);
+        self.late_tiles = Some(Arena { floor: start, end: start, free: vec![start..start + len] });
+        self.arena = Arena { floor: self.arena.end, end: self.arena.end, free: Vec::new() };
+        self.reserve_haloed(stages, sizes, late..stages.len());
+    }
+
     /// Gives maps with a halo their places, one for all of the same geometry: their halos are written by nobody and
     /// so stay zero from run to run.
     fn reserve_haloed(&mut self, stages: &[Stage], sizes: &[[usize; 2]], part: Range<usize>) {
@@ -426,7 +457,7 @@ fn hwc(map: Map) -> Vec<usize> {
 /// cache.
 #[derive(Default)]
 struct Arena {
-    /// Nothing below is given out again.
+    /// Nothing below is given out, even if it is given back.
     floor: usize,
     end: usize,
     free: Vec<Range<usize>>,
@@ -450,13 +481,6 @@ impl Arena {
         let offset = self.end;
         self.end += len;
         offset
-    }
-
-    /// Lets nothing that is taken from now on lie below the place that it returns.
-    fn cut(&mut self) -> usize {
-        self.free.clear();
-        self.floor = self.end;
-        self.end
     }
 
     fn give_back(&mut self, range: Range<usize>) {

@@ -1,0 +1,228 @@
+//! What is done to maps of bytes: the micro-kernel of their convolutions, pooling, normalisation, and the ways from and
+//! to `f32`. All instruction sets give the same bytes: sums are exact integers, and every operation on `f32` is rounded
+//! by itself.
+
+use core::ops::Range;
+
+use crate::conv::{Tile, accumulate};
+use crate::group::Slot;
+use crate::lrn::LrnRow;
+use crate::map::{Image, Levels, Map};
+use crate::pool::PoolRow;
+use crate::program::Affine;
+use crate::simd::Dot;
+
+/// [`Dot::PIXEL`] of bytes.
+pub(crate) const BYTE_PIXEL: usize = Map::BYTE_LANES / 4;
+
+/// [`Dot::IMAGE_STEP`] of bytes: a pixel of the picture is a word.
+pub(crate) const BYTE_IMAGE_STEP: usize = 2;
+
+/// Sums of products of bytes: [`Dot`] over words of four unsigned bytes of input and four signed ones of filter.
+pub(crate) trait ByteDot: Dot {
+    /// A vector of `f32`, as many as sums.
+    type Factor: Copy;
+
+    /// # Safety
+    /// `LANES` integers can be read at `from`.
+    unsafe fn load_sums(self, from: *const f32) -> Self::Sum;
+    /// # Safety
+    /// `LANES` numbers can be read at `from`.
+    unsafe fn load_factors(self, from: *const f32) -> Self::Factor;
+    /// `sum * factor`, rounded to the nearest (ties to even) and cut to 0..=255, a byte each.
+    ///
+    /// # Safety
+    /// `LANES` bytes can be written at `to`.
+    unsafe fn store_bytes(self, sum: Self::Sum, factor: Self::Factor, to: *mut f32);
+}
+
+/// `(bias + sum over the depth of input x filter) * factor` as bytes, for `ROWS` pixels and `VECTORS` vectors. To cut off
+/// what is negative is the ReLU.
+///
+/// # Safety
+/// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `accumulate`
+pub(crate) unsafe fn byte_tile<B: ByteDot, const STEP: usize, const ROWS: usize, const VECTORS: usize>(
+    bytes: B,
+    tile: &Tile<'_>,
+) {
+    // SAFETY: `bias` and `factors` have VECTORS vectors, and the outputs are writable (contract).
+    unsafe {
+        let mut bias = [bytes.load_sums(tile.bias); VECTORS];
+        for v in 1..VECTORS {
+            bias[v] = bytes.load_sums(tile.bias.add(v * B::LANES));
+        }
+        let sums = accumulate::<B, STEP, ROWS, VECTORS>(bytes, tile, [bias; ROWS]);
+        for v in 0..VECTORS {
+            let factor = bytes.load_factors(tile.factors.add(v * B::LANES));
+            for r in 0..ROWS {
+                let to = tile.outputs[v][r / B::RUN].add(r % B::RUN * B::PIXEL);
+                bytes.store_bytes(sums[r][v], factor, to);
+            }
+        }
+    }
+}
+
+/// The nearest byte.
+#[inline(always)]
+pub(crate) fn to_byte(x: f32) -> u8 {
+    // Adding 1.5 * 2^23 leaves no bits for a fraction, so the sum is rounded, ties to even, into its lowest bits.
+    (x.clamp(0.0, 255.0) + 12_582_912.0).to_bits() as u8
+}
+
+/// A pixel of a block.
+type Pixel = [u8; Map::BYTE_LANES];
+
+/// Maximum over windows, as [`max_pool_row`](crate::pool::max_pool_row).
+///
+/// # Safety
+/// The rows named can be read and the output row be written.
+pub(crate) unsafe fn max_pool_row(row: &PoolRow) {
+    // SAFETY: pixel `x` of input row `y`, for those that the caller vouches for.
+    let at = |y: usize, x: usize| unsafe { *row.input.add(y * row.input_pitch).cast::<Pixel>().add(x) };
+    for x in 0..row.output_w {
+        let start = (x * row.stride).saturating_sub(row.left);
+        let end = (x * row.stride + row.size - row.left).min(row.input_w);
+        let mut max = [0; Map::BYTE_LANES];
+        for y in row.rows.clone() {
+            for column in start..end {
+                max = larger(max, at(y, column));
+            }
+        }
+        // SAFETY: the caller vouches for the output row.
+        unsafe { *row.output.cast::<Pixel>().add(x) = max };
+    }
+}
+
+#[inline(always)]
+fn larger(mut a: Pixel, b: Pixel) -> Pixel {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = (*a).max(b);
+    }
+    a
+}
+
+/// Local response normalisation, as [`lrn_row`](crate::lrn::lrn_row), from bytes `steps[0]` apart to bytes `steps[1]`
+/// apart.
+///
+/// # Safety
+/// All blocks of the input row can be read, all blocks of the output row be written.
+pub(crate) unsafe fn lrn_row(row: &LrnRow, [step, output_step]: [f32; 2]) {
+    let scale = row.alpha / row.size as f32 * step * step;
+    let ratio = step / output_step;
+    let half = row.size / 2;
+    for x in 0..row.w {
+        let pixel = |block: usize| {
+            // SAFETY: pixel `x` of a block of the input row (contract).
+            unsafe { &*row.input.add(block * row.input_plane).cast::<Pixel>().add(x) }
+        };
+        let square = |channel: usize| {
+            let value = u32::from(pixel(channel / Map::BYTE_LANES)[channel % Map::BYTE_LANES]);
+            value * value
+        };
+        // The sum over the window moves on from channel to channel; it is exact.
+        let mut sum: u32 = (0..half.min(row.channels)).map(square).sum();
+        for block in 0..row.channels.div_ceil(Map::BYTE_LANES) {
+            let mut sums = [0; Map::BYTE_LANES];
+            let first = block * Map::BYTE_LANES;
+            for channel in first..row.channels.min(first + Map::BYTE_LANES) {
+                if channel + half < row.channels {
+                    sum += square(channel + half);
+                }
+                sums[channel - first] = sum as i32;
+                if channel >= half {
+                    sum -= square(channel - half);
+                }
+            }
+            let mut output = *pixel(block);
+            for (value, sum) in output.iter_mut().zip(sums) {
+                let root = (row.k + scale * sum as f32).sqrt();
+                *value = to_byte(f32::from(*value) * ratio / (root * root.sqrt()));
+            }
+            // SAFETY: pixel `x` of a block of the output row (contract).
+            unsafe { *row.output.add(block * row.output_plane).cast::<Pixel>().add(x) = output };
+        }
+    }
+}
+
+/// The mean over all pixels of block `block` of a byte map, as `f32` into `output`.
+///
+/// # Safety
+/// Both maps lie inside the slot, and nobody else touches the block's channels of `output`.
+pub(crate) unsafe fn mean_block(slot: Slot, (input, step): (&Map, f32), output: &Map, block: usize) {
+    let [channels, h, w] = input.shape();
+    let mut sums = [0u32; Map::BYTE_LANES];
+    for y in 0..h {
+        // SAFETY: the first pixel of a row of the block (contract).
+        let row: *const Pixel = slot.at(input.origin(block) + y * input.pitch()).cast();
+        for x in 0..w {
+            // SAFETY: a pixel of the row.
+            for (sum, value) in sums.iter_mut().zip(unsafe { *row.add(x) }) {
+                *sum += u32::from(value);
+            }
+        }
+    }
+    let scale = step / (h * w) as f32;
+    let first = block * Map::BYTE_LANES;
+    for (channel, sum) in (first..channels).zip(sums) {
+        let place = output.origin(channel / output.lanes()) + channel % output.lanes();
+        // SAFETY: a channel of the block (contract).
+        unsafe { *slot.at(place) = sum as f32 * scale };
+    }
+}
+
+/// Row `y` of a byte map as `f32` into `row`, `[w, c]`.
+///
+/// # Safety
+/// The map lies inside the slot, and nobody writes it meanwhile.
+pub(crate) unsafe fn store_row(slot: Slot, (map, step): (&Map, f32), y: usize, row: &mut [f32]) {
+    let [channels, _, _] = map.shape();
+    for (x, values) in row.chunks_exact_mut(channels).enumerate() {
+        for (block, values) in values.chunks_mut(Map::BYTE_LANES).enumerate() {
+            let word = map.origin(block) + y * map.pitch() + x * map.words();
+            // SAFETY: a pixel of the map (contract).
+            let pixel = unsafe { *slot.at(word).cast::<Pixel>() };
+            for (value, byte) in values.iter_mut().zip(pixel) {
+                *value = f32::from(byte) * step;
+            }
+        }
+    }
+}
+
+/// Writes `rows` of the padded picture, the padding among them: `from` is the picture itself, `[h, w, 3]`, which
+/// `affine` belongs to.
+///
+/// # Safety
+/// `image` lies inside the slot, `from` has its size, `rows` are rows of it with its padding, and nobody else touches
+/// these rows meanwhile.
+pub(crate) unsafe fn convert_rows(
+    (slot, image): (Slot, &Image),
+    levels: &Levels,
+    affine: &Affine,
+    (from, rows): (&[f32], Range<usize>),
+) {
+    let width = image.w * Image::CHANNELS;
+    let [red, green, blue] = levels.zero;
+    let padding = u32::from_le_bytes([red, green, blue, 0]);
+    let mut scale = affine.scale;
+    let mut offset = affine.offset;
+    for c in 0..Image::CHANNELS {
+        scale[c] /= levels.step[c];
+        offset[c] = offset[c] / levels.step[c] + f32::from(levels.zero[c]);
+    }
+    for y in rows {
+        // SAFETY: a row of the padded picture, this thread's alone (contract).
+        let row = unsafe {
+            let start = slot.at(image.offset + y * image.pitch()).cast::<u32>();
+            core::slice::from_raw_parts_mut(start, image.pitch())
+        };
+        row.fill(padding);
+        let Some(y) = y.checked_sub(image.padding.top).filter(|y| *y < image.h) else { continue };
+        let source = &from[y * width..(y + 1) * width];
+        for (word, x) in row[image.padding.left..].iter_mut().zip(source.chunks_exact(Image::CHANNELS)) {
+            let byte = |c: usize| to_byte(x[c] * scale[c] + offset[c]);
+            *word = u32::from_le_bytes([byte(0), byte(1), byte(2), 0]);
+        }
+    }
+}
