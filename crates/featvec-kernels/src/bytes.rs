@@ -79,17 +79,15 @@ type Pixel = [u8; Map::BYTE_LANES];
 /// # Safety
 /// The rows named can be read and the output row be written.
 pub(crate) unsafe fn max_pool_row(row: &PoolRow) {
-    // SAFETY: pixel `x` of input row `y`, for those that the caller vouches for.
-    let at = |y: usize, x: usize| unsafe { *row.input.add(y * row.input_pitch).cast::<Pixel>().add(x) };
+    let [a, b, c] = row.lines();
+    // SAFETY: pixel `x` of the rows named, for those that the window has (contract).
+    let column = |x: usize| unsafe {
+        let at = |line: *const f32| *line.cast::<Pixel>().add(x);
+        larger(larger(at(a), at(b)), at(c))
+    };
     for x in 0..row.output_w {
-        let start = (x * row.stride).saturating_sub(row.left);
-        let end = (x * row.stride + row.size - row.left).min(row.input_w);
-        let mut max = [0; Map::BYTE_LANES];
-        for y in row.rows.clone() {
-            for column in start..end {
-                max = larger(max, at(y, column));
-            }
-        }
+        let [left, middle, right] = row.columns(x);
+        let max = larger(larger(column(left), column(middle)), column(right));
         // SAFETY: the caller vouches for the output row.
         unsafe { *row.output.cast::<Pixel>().add(x) = max };
     }

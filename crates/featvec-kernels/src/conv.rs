@@ -20,7 +20,7 @@ pub(crate) const MAX_ROWS: usize = 14;
 pub(crate) const MAX_VECTORS: usize = 4;
 
 /// Elements of a cache line.
-const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// What the micro-kernel needs to compute one tile.
 pub(crate) struct Tile<'a> {
@@ -33,8 +33,8 @@ pub(crate) struct Tile<'a> {
     pub depth: usize,
     /// The packed filter: `[segment][depth][vectors][lanes]`.
     pub panel: *const f32,
-    /// How many elements before they are used the filter's numbers are asked for from farther caches.
-    pub panel_ahead: usize,
+    /// What to ask farther caches for meanwhile: a cache line for each step of the depth.
+    pub next_panel: *const f32,
     /// Elements from here to the rows of the next tile, which follow each other.
     pub rows_ahead: usize,
     /// `[vectors][lanes]`, integers where the input is bytes; null if the bare sums are wanted.
@@ -60,6 +60,7 @@ pub(crate) unsafe fn accumulate<D: Dot, const STEP: usize, const ROWS: usize, co
     mut sums: [[D::Sum; VECTORS]; ROWS],
 ) -> [[D::Sum; VECTORS]; ROWS] {
     let mut panel = tile.panel;
+    let mut next_panel = tile.next_panel;
     for &segment in tile.segments {
         let mut rows = [core::ptr::null(); ROWS];
         for r in 0..ROWS {
@@ -73,9 +74,8 @@ pub(crate) unsafe fn accumulate<D: Dot, const STEP: usize, const ROWS: usize, co
                 // SAFETY: as above.
                 filter[v] = unsafe { dot.load_filter(panel.add(v * D::LANES)) };
             }
-            for v in 0..VECTORS {
-                prefetch::far(panel.wrapping_add(tile.panel_ahead + v * D::LANES));
-            }
+            prefetch::far(next_panel);
+            next_panel = next_panel.wrapping_add(LINE);
             prefetch::near(rows[0].wrapping_add(tile.rows_ahead + d * LINE));
             for r in 0..ROWS {
                 // SAFETY: within the segment (contract).
@@ -213,9 +213,6 @@ struct Output {
     pixel_step: usize,
     floor: f32,
 }
-
-/// A page: far enough for the third-level cache to answer in time.
-const AHEAD: usize = 1024;
 
 /// A chunk of input that stays in the second-level cache while all panels pass over it.
 const CHUNK_WORDS: usize = 48 << 10;
@@ -427,14 +424,14 @@ impl Conv {
         &self.output_ranges
     }
 
-    /// Numbers of the packed filters.
-    pub(crate) fn filter_len(&self) -> usize {
-        self.packed.len()
-    }
-
     /// Items of work: every panel over every chunk of pixels.
     pub(crate) fn items(&self) -> usize {
         self.panels.len() * self.chunks()
+    }
+
+    /// Items that have their filters in common and follow each other, if the filters are larger than the map.
+    pub(crate) fn items_of_panel(&self) -> Option<usize> {
+        self.by_panel.then(|| self.chunks())
     }
 
     fn chunks(&self) -> usize {
@@ -468,7 +465,7 @@ impl Conv {
             segments: &self.segments,
             depth: self.depth,
             panel: self.packed[panel.packed..].as_ptr(),
-            panel_ahead: AHEAD,
+            next_panel: core::ptr::null(),
             rows_ahead: tiles.len() * self.pixel_step,
             bias: self.bias[panel.outputs.start * lanes..].as_ptr(),
             factors: self.factors.as_ptr().wrapping_add(panel.outputs.start * lanes),
@@ -482,8 +479,13 @@ impl Conv {
         }
         let end = self.chunk.min(self.h * self.w - chunk * self.chunk);
         let (mut y, mut x) = (chunk * self.chunk / self.w, chunk * self.chunk % self.w);
+        // The first tiles of a map ask for the panel that follows, each for a part of it.
+        let lines = self.segments.len() * self.depth * LINE;
+        let next_panel = tile.panel.wrapping_add(self.segments.len() * self.depth * outputs.len() * lanes);
         let mut pixel = 0;
         while pixel < end {
+            let part = (chunk * self.chunk + pixel) / tiles.len();
+            tile.next_panel = next_panel.wrapping_add(part.min(outputs.len()) * lines);
             let mut count = 0;
             for r in 0..MAX_ROWS {
                 // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the slot.

@@ -28,10 +28,15 @@ pub(crate) unsafe fn convert(
             image.offset + (image.padding.top + y) * image.pitch() + image.padding.left * Image::CHANNELS;
         // SAFETY: row `y` of the picture inside the slot, this thread's alone (contract).
         let target = unsafe { core::slice::from_raw_parts_mut(slot.at(start), width) };
-        for (to, x) in target.chunks_mut(STRIP).zip(source.chunks(STRIP)) {
-            for (((to, x), scale), offset) in to.iter_mut().zip(x).zip(&scale).zip(&offset) {
-                *to = x * scale + offset;
+        let (strips, rest) = target.as_chunks_mut::<STRIP>();
+        let (source_strips, source_rest) = source.as_chunks::<STRIP>();
+        for (to, x) in strips.iter_mut().zip(source_strips) {
+            for i in 0..STRIP {
+                to[i] = x[i] * scale[i] + offset[i];
             }
+        }
+        for (i, (to, x)) in rest.iter_mut().zip(source_rest).enumerate() {
+            *to = x * scale[i] + offset[i];
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
-use crate::winograd::{InputRow, OutputTile};
+use crate::winograd::{InputRow, OutputRow};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
@@ -16,7 +16,7 @@ pub struct Kernels {
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
     pub(crate) winograd_input: unsafe fn(&InputRow),
-    pub(crate) winograd_output: unsafe fn(&OutputTile),
+    pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
@@ -136,9 +136,9 @@ macro_rules! entry_points {
             unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
         }
         $(#[$feature])*
-        unsafe fn winograd_output(tile: &crate::winograd::OutputTile) {
+        unsafe fn winograd_output(row: &crate::winograd::OutputRow) {
             // SAFETY: forwarded to the caller.
-            unsafe { crate::winograd::output_tile($simd { _proof: () }, tile) }
+            unsafe { crate::winograd::output_row($simd { _proof: () }, row) }
         }
         $(#[$feature])*
         unsafe fn max_pool_row(row: &crate::pool::PoolRow) {

@@ -19,42 +19,44 @@ pub(crate) struct PoolRow {
     pub left: usize,
 }
 
-/// Pixels outside the map do not take part, as in TensorFlow and Caffe.
+impl PoolRow {
+    /// Rows and columns of the largest window.
+    pub(crate) const MAX_SIZE: usize = 3;
+
+    /// Columns of the window of the output pixel `x`. As with the rows, one that is cut off at the map's edge counts a
+    /// neighbour twice instead, which does not change a maximum: no branches, and pixels outside the map do not take part,
+    /// as in TensorFlow and Caffe.
+    #[inline(always)]
+    pub(crate) fn columns(&self, x: usize) -> [usize; PoolRow::MAX_SIZE] {
+        let start = (x * self.stride).saturating_sub(self.left);
+        let last = (x * self.stride + self.size - self.left).min(self.input_w) - 1;
+        [start, (start + 1).min(last), last]
+    }
+
+    /// Where the rows of the window begin.
+    #[inline(always)]
+    pub(crate) fn lines(&self) -> [*const f32; PoolRow::MAX_SIZE] {
+        let last = self.rows.end - 1;
+        [self.rows.start, (self.rows.start + 1).min(last), last]
+            .map(|y| self.input.wrapping_add(y * self.input_pitch))
+    }
+}
+
+/// Maximum over the window of each pixel of the row.
 ///
 /// # Safety
 /// The rows named can be read and the output row be written.
 #[inline(always)]
 pub(crate) unsafe fn max_pool_row<S: Simd>(simd: S, row: &PoolRow) {
-    let outside = simd.splat(f32::NEG_INFINITY);
-    // The largest of a column of pixels, which up to three windows have in common.
-    let column = |x: usize| {
-        let mut max = outside;
-        for y in row.rows.start..row.rows.end {
-            // SAFETY: a pixel of the rows named (contract).
-            max = simd.max(max, unsafe { simd.load(row.input.add(y * row.input_pitch + x * S::LANES)) });
-        }
-        max
+    let [a, b, c] = row.lines();
+    // SAFETY: pixel `x` of the rows named, for those that the window has (contract).
+    let column = |x: usize| unsafe {
+        let at = |line: *const f32| simd.load(line.add(x * S::LANES));
+        simd.max(simd.max(at(a), at(b)), at(c))
     };
-    let mut last = [outside; 2];
-    let mut next = 0;
     for x in 0..row.output_w {
-        let end = (x * row.stride + row.size - row.left).min(row.input_w);
-        let start = (x * row.stride).saturating_sub(row.left);
-        // Windows of up to three columns keep two.
-        let mut max = outside;
-        let kept = if row.size <= 3 { next.max(start) } else { start };
-        if kept > start {
-            max = last[1];
-            if kept > start + 1 {
-                max = simd.max(max, last[0]);
-            }
-        }
-        for x in kept..end {
-            let column = column(x);
-            max = simd.max(max, column);
-            last = [last[1], column];
-        }
-        next = next.max(end);
+        let [left, middle, right] = row.columns(x);
+        let max = simd.max(simd.max(column(left), column(middle)), column(right));
         // SAFETY: a pixel of the output row (contract).
         unsafe { simd.store(row.output.add(x * S::LANES), max) };
     }

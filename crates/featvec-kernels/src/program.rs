@@ -172,13 +172,16 @@ pub struct Program {
     whole_batch: bool,
 }
 
+/// How many items the rows of a map are pooled in.
+const POOL_BANDS: usize = 4;
+
 /// Rows of the picture that are converted as one item.
 const CONVERT_ROWS: usize = 16;
 
 impl Program {
     /// Images that a member takes through the late phases at a time. More would make each number of a filter serve more
     /// images, but their maps would no longer fit the second-level cache.
-    pub const GROUP: usize = 8;
+    pub const GROUP: usize = 4;
 
     /// An empty program.
     pub fn new(kernels: &'static Kernels) -> Program {
@@ -283,6 +286,7 @@ impl Program {
                 blocked(output);
                 let ([ic, h, w], [oc, oh, ow]) = (input.shape(), output.shape());
                 assert_eq!(ic, oc, "a pool keeps its channels");
+                assert!((1..=PoolRow::MAX_SIZE).contains(&size), "a window of {size}x{size}");
                 assert_eq!(input.element(), output.element(), "a pool keeps the type of its numbers");
                 for (before, [out, len]) in before.into_iter().zip([[oh, h], [ow, w]]) {
                     assert!(stride > 0 && before < size, "a window wholly in the padding");
@@ -448,9 +452,6 @@ impl Program {
     }
 }
 
-/// Numbers of a filter that stay in the second-level cache beside a map.
-const FILTER_ELEMENTS: usize = 256 << 10;
-
 /// How the images of a run are shared out: `apart` of them in groups of `group`, `together` by the whole team.
 struct Share {
     apart: usize,
@@ -550,15 +551,15 @@ impl Shared<'_> {
     unsafe fn run_all(&self, phases: &[Phase], group: Group, member: usize) {
         for step in phases.iter().flat_map(|phase| &phase.steps) {
             let (items, copies) = (step.items(), if step.spans_group() { 1 } else { group.images });
-            for index in 0..items * copies {
-                // What is read again soonest should be the larger of the two: a filter, or an image's maps.
-                let (item, copy) = if step.is_filter_bound() {
-                    (index / copies, index % copies)
-                } else {
-                    (index % items, index / items)
-                };
-                // SAFETY: forwarded to the caller.
-                unsafe { self.run(step, item, (if copies == 1 { group } else { group.only(copy) }, member)) }
+            // Where a filter is larger than a map, it should serve all images before the next one comes.
+            let in_turn = step.items_of_panel().unwrap_or(items);
+            for turn in 0..items / in_turn * copies {
+                let (first, copy) = (turn / copies * in_turn, turn % copies);
+                let group = if copies == 1 { group } else { group.only(copy) };
+                for item in first..first + in_turn {
+                    // SAFETY: forwarded to the caller.
+                    unsafe { self.run(step, item, (group, member)) }
+                }
             }
         }
     }
@@ -597,28 +598,30 @@ impl Shared<'_> {
                 unsafe { products.run(kernels, (group, scratch), item) }
             }
             Ready::MaxPool { input, output, size, stride, before: [top, left] } => {
-                let [_, _, ow] = output.shape();
-                // Row by row, so that members that start at opposite ends stay in their own part of the map.
-                let (y, block) = (item / output.blocks(), item % output.blocks());
+                let [_, oh, ow] = output.shape();
+                // Bands of rows, so that members that start at opposite ends stay in their own part of the map.
+                let band = oh.div_ceil(POOL_BANDS);
+                let (first, block) = (item / output.blocks() * band, item % output.blocks());
                 let [_, h, w] = input.shape();
-                let rows = (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h);
                 let max_pool_row = match input.element() {
                     Element::F32 => kernels.max_pool_row,
                     Element::U8 { .. } => bytes::max_pool_row,
                 };
-                // SAFETY: see above.
-                unsafe {
-                    max_pool_row(&PoolRow {
-                        input: slot.at(input.origin(block)),
-                        input_pitch: input.pitch(),
-                        input_w: w,
-                        rows,
-                        output: slot.at(output.origin(block) + y * output.pitch()),
-                        output_w: ow,
-                        size: *size,
-                        stride: *stride,
-                        left: *left,
-                    });
+                for y in first..(first + band).min(oh) {
+                    // SAFETY: see above.
+                    unsafe {
+                        max_pool_row(&PoolRow {
+                            input: slot.at(input.origin(block)),
+                            input_pitch: input.pitch(),
+                            input_w: w,
+                            rows: (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h),
+                            output: slot.at(output.origin(block) + y * output.pitch()),
+                            output_w: ow,
+                            size: *size,
+                            stride: *stride,
+                            left: *left,
+                        });
+                    }
                 }
             }
             Ready::Lrn { input, output, lrn } => {
@@ -710,7 +713,10 @@ impl Ready {
             Ready::Conv(conv) => conv.items(),
             Ready::WinogradInput(transform) => transform.items(),
             Ready::WinogradOutput(products) => products.items(),
-            Ready::MaxPool { output, .. } => output.blocks() * output.shape()[1],
+            Ready::MaxPool { output, .. } => {
+                let h = output.shape()[1];
+                output.blocks() * h.div_ceil(h.div_ceil(POOL_BANDS))
+            }
             Ready::Lrn { input, .. } => input.shape()[1],
             Ready::GlobalMean { input, .. } => input.blocks(),
             Ready::BatchNorm { map, .. } => map.blocks(),
@@ -737,10 +743,12 @@ impl Ready {
         }
     }
 
-    /// Whether the numbers of a filter should serve all images of a group in turn, because not all of the filter stays
-    /// in the second-level cache until the next image.
-    fn is_filter_bound(&self) -> bool {
-        matches!(self, Ready::Conv(conv) if conv.filter_len() > FILTER_ELEMENTS)
+    /// Items that have a filter in common which is larger than the map.
+    fn items_of_panel(&self) -> Option<usize> {
+        match self {
+            Ready::Conv(conv) => conv.items_of_panel(),
+            _ => None,
+        }
     }
 
     fn reads(&self) -> Vec<Range<usize>> {

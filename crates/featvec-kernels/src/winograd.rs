@@ -4,7 +4,7 @@
 //! 1. [`input_row`] turns each window of 6x6 pixels, four pixels apart, into 36 numbers a channel: a [`TransformedMap`].
 //! 2. For each of the 36 points, tiles x input channels times input x output channels: the micro-kernel of
 //!    [`conv`](crate::conv).
-//! 3. [`output_tile`] turns the 36 sums of a tile into 4x4 pixels, adds the bias and stores them.
+//! 3. [`output_row`] turns the 36 sums of a tile into 4x4 pixels, adds the bias and stores them.
 //!
 //! The points at which the polynomials are evaluated are 0, 1, -1, 1/2, -2 and infinity. In `f32` they lose less than
 //! the usual 0, +-1, +-2: the powers that the result is summed with are the same, those of the input are smaller.
@@ -13,7 +13,7 @@ use core::ops::Range;
 use std::sync::Arc;
 
 use crate::arena::Aligned;
-use crate::conv::{Filter, MAX_ROWS, MAX_VECTORS, Tile};
+use crate::conv::{Filter, LINE, MAX_ROWS, MAX_VECTORS, Tile};
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Map, checked_end};
@@ -207,17 +207,19 @@ pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
     }
 }
 
-/// The sums of one tile and one vector of output channels.
-pub(crate) struct OutputTile {
+/// The sums of some tiles of a row and one vector of output channels.
+pub(crate) struct OutputRow {
+    /// The first tile's first point.
     sums: *const f32,
     /// Elements from one point to the next.
     point_step: usize,
+    count: usize,
     bias: *const f32,
     floor: f32,
-    /// The tile's first pixel.
+    /// The first tile's first pixel.
     output: *mut f32,
     pitch: usize,
-    /// Rows and columns of the tile that lie inside the map.
+    /// Rows and columns of pixels from there to the map's end.
     rows: usize,
     columns: usize,
 }
@@ -225,37 +227,41 @@ pub(crate) struct OutputTile {
 /// 36 sums to 4x4 pixels.
 ///
 /// # Safety
-/// One vector can be read at each point and at `bias`; the rows and columns named can be written.
+/// `count` vectors can be read at each point, and one at `bias`; the tiles' pixels inside the map can be written.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-pub(crate) unsafe fn output_tile<S: Simd>(simd: S, tile: &OutputTile) {
+pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
     let zero = simd.splat(0.0);
-    let mut half = [[zero; IN]; OUT];
-    for x in 0..IN {
-        let mut column = [zero; IN];
-        for y in 0..IN {
-            // SAFETY: one of the 36 points (contract).
-            column[y] = unsafe { simd.load(tile.sums.add((y * IN + x) * tile.point_step)) };
-        }
-        let column = output_transform(simd, column);
-        for y in 0..OUT {
-            half[y][x] = column[y];
-        }
-    }
+    let floor = simd.splat(row.floor);
     // SAFETY: contract.
-    let bias = unsafe { simd.load(tile.bias) };
-    let floor = simd.splat(tile.floor);
-    for y in 0..OUT {
-        if y >= tile.rows {
-            break;
+    let bias = unsafe { simd.load(row.bias) };
+    for tile in 0..row.count {
+        let mut half = [[zero; IN]; OUT];
+        for x in 0..IN {
+            let mut column = [zero; IN];
+            for y in 0..IN {
+                // SAFETY: one of the 36 points (contract).
+                column[y] =
+                    unsafe { simd.load(row.sums.add((y * IN + x) * row.point_step + tile * S::LANES)) };
+            }
+            let column = output_transform(simd, column);
+            for y in 0..OUT {
+                half[y][x] = column[y];
+            }
         }
-        let row = output_transform(simd, half[y]);
-        for x in 0..OUT {
-            if x < tile.columns {
-                // SAFETY: a pixel inside the map (contract).
-                unsafe {
-                    let to = tile.output.add(y * tile.pitch + x * S::LANES);
-                    simd.store(to, simd.max(simd.add(row[x], bias), floor));
+        let columns = row.columns - tile * OUT;
+        for y in 0..OUT {
+            if y >= row.rows {
+                break;
+            }
+            let line = output_transform(simd, half[y]);
+            for x in 0..OUT {
+                if x < columns {
+                    // SAFETY: a pixel inside the map (contract).
+                    unsafe {
+                        let to = row.output.add(y * row.pitch + (tile * OUT + x) * S::LANES);
+                        simd.store(to, simd.max(simd.add(line[x], bias), floor));
+                    }
                 }
             }
         }
@@ -497,7 +503,7 @@ impl Products {
             segments: &self.segments,
             depth: lanes,
             panel: core::ptr::null(),
-            panel_ahead: 0,
+            next_panel: core::ptr::null(),
             rows_ahead: 0,
             bias: core::ptr::null(),
             factors: core::ptr::null(),
@@ -506,8 +512,8 @@ impl Products {
         };
         for point in 0..POINTS {
             tile.panel = self.filter.packed[packed + point * depth * width..].as_ptr();
-            // The filter of the next point comes while this one is used for the first time.
-            tile.panel_ahead = depth * width;
+            // The first tiles ask for the filter of the next point, each for a part of it.
+            tile.next_panel = tile.panel.wrapping_add(depth * width);
             let from = group.first.at(self.tiles.offset + point * self.tiles.point_step());
             let to = scratch.wrapping_add(point * point_step);
             let mut start = range.start;
@@ -524,7 +530,9 @@ impl Products {
                 // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for
                 // `count` rows, and the panel was packed for as many vectors as `panel` has.
                 unsafe { kernel[count - 1](&tile) };
-                tile.panel_ahead = 0;
+                if start == range.start {
+                    tile.next_panel = tile.next_panel.wrapping_add(depth * LINE);
+                }
                 start += count;
             }
         }
@@ -542,17 +550,21 @@ impl Products {
         let panel = &self.panels[item];
         let (tiles, output) = (&self.tiles, &self.output);
         let point_step = Products::sums_step(kernels, range.len());
-        for index in range.clone() {
-            let (image, tile) = (index / tiles.count(), index % tiles.count());
-            let (y, x) = ((tiles.rows.start + tile / tiles.columns()) * OUT, tile % tiles.columns() * OUT);
+        let mut start = range.start;
+        while start < range.end {
+            let (image, tile) = (start / tiles.count(), start % tiles.count());
+            let (row, column) = (tile / tiles.columns(), tile % tiles.columns());
+            let count = (tiles.columns() - column).min(range.end - start);
+            let (y, x) = ((tiles.rows.start + row) * OUT, column * OUT);
             for (v, block) in panel.clone().enumerate() {
                 let to = output.origin(block) + y * output.pitch() + x * lanes;
                 // SAFETY: the processor has the instruction set; the sums were written by `multiply`; the pixels are
                 // inside the map, and this item's alone (contract).
                 unsafe {
-                    (kernels.winograd_output)(&OutputTile {
-                        sums: scratch.add((v * range.len() + index - range.start) * lanes),
+                    (kernels.winograd_output)(&OutputRow {
+                        sums: scratch.add((v * range.len() + start - range.start) * lanes),
                         point_step,
+                        count,
                         bias: self.filter.bias[block * lanes..].as_ptr(),
                         floor: self.floor,
                         output: group.slot(image).at(to),
@@ -562,6 +574,7 @@ impl Products {
                     });
                 }
             }
+            start += count;
         }
     }
 }
