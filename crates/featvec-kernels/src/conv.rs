@@ -494,7 +494,10 @@ impl Conv {
                     // SAFETY: as above.
                     tile.outputs[v][r] = unsafe { origins[v].add(y * output.pitch + x * output.pixel_step) };
                 }
-                let len = run.min(self.w - x).min(tiles.len() - count).min(end - pixel - count);
+                let left = self.w - x;
+                // Where a tile is one run, a row is cut into tiles of nearly the same height.
+                let len = if run == tiles.len() { left.div_ceil(left.div_ceil(run)) } else { run.min(left) };
+                let len = len.min(tiles.len() - count).min(end - pixel - count);
                 count += len;
                 x += len;
                 if x == self.w {

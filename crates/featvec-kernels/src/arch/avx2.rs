@@ -6,7 +6,7 @@ use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot};
 use crate::simd::{Dot, Simd, simd_by_intrinsics};
 
 simd_by_intrinsics! {
-    Avx2, __m256, 8, run: 1,
+    Avx2, __m256, 8, run: 6,
     splat: _mm256_set1_ps, load: _mm256_loadu_ps, store: _mm256_storeu_ps,
     mul_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
     add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps, max: _mm256_max_ps,

@@ -14,7 +14,7 @@ struct AvxVnni {
 // SAFETY, for every block: `self` proves the instruction set, and the caller vouches for the pointer.
 impl Dot for AvxVnni {
     const LANES: usize = 8;
-    const RUN: usize = 1;
+    const RUN: usize = 6;
     const PIXEL: usize = BYTE_PIXEL;
     const IMAGE_STEP: usize = BYTE_IMAGE_STEP;
     type Input = __m256i;
