@@ -371,8 +371,9 @@ impl Initializer {
         if dtype != FLOAT {
             return Err(Error::unsupported(name, format!("constants of type {dtype} are not read")));
         }
-        let needed = shape.iter().try_fold(4i64, |bytes, size| bytes.checked_mul(*size));
-        if needed.and_then(|needed| usize::try_from(needed).ok()) != Some(bytes.len()) {
+        let needed =
+            shape.iter().try_fold(4, |bytes: usize, size| bytes.checked_mul(usize::try_from(*size).ok()?));
+        if needed != Some(bytes.len()) {
             let message = format!("float32 {shape:?} promised, {} bytes found", bytes.len());
             return Err(Error::corrupt(name, message));
         }
