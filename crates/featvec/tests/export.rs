@@ -160,7 +160,7 @@ fn compute(node: &Node, inputs: &[&Array]) -> Array {
             let ((filter, weights), (_, bias)) = (inputs[1], inputs[2]);
             assert_eq!((filter[1], bias.len()), (shape[1], filter[0]), "{}", node.name);
             let taps = filter[2] * filter[3];
-            windows(node, shape, filter[0], &mut |image, channel, reached| {
+            windows(node, shape, filter[0], &|image, channel, reached| {
                 reached.iter().fold(bias[channel], |sum, &(tap, pixel)| {
                     (0..shape[1]).fold(sum, |sum, ic| {
                         let x = data[(image * shape[1] + ic) * shape[2] * shape[3] + pixel];
@@ -169,7 +169,7 @@ fn compute(node: &Node, inputs: &[&Array]) -> Array {
                 })
             })
         }
-        "MaxPool" => windows(node, shape, shape[1], &mut |image, channel, reached| {
+        "MaxPool" => windows(node, shape, shape[1], &|image, channel, reached| {
             let plane = &data[(image * shape[1] + channel) * shape[2] * shape[3]..];
             reached.iter().fold(f32::NEG_INFINITY, |most, &(_, pixel)| most.max(plane[pixel]))
         }),
@@ -213,13 +213,16 @@ fn compute(node: &Node, inputs: &[&Array]) -> Array {
     }
 }
 
-/// Moves the window of `node` over maps of `shape`. `f` gets image, output channel, and the places under the window,
-/// each as tap and pixel; padding is not among them.
+/// A tap of a window, and the pixel under it.
+type Reached = (usize, usize);
+
+/// Moves the window of `node` over maps of `shape`. `f` gets image, output channel, and what the window reaches, which
+/// padding is not among.
 fn windows(
     node: &Node,
     shape: &[usize],
     channels: usize,
-    f: &mut dyn FnMut(usize, usize, &[(usize, usize)]) -> f32,
+    f: &dyn Fn(usize, usize, &[Reached]) -> f32,
 ) -> Array {
     let (size, strides, pads) = (ints(node, "kernel_shape"), ints(node, "strides"), ints(node, "pads"));
     assert!((0..2).all(|axis| pads[axis] < size[axis] && pads[axis + 2] < size[axis]), "{}", node.name);
