@@ -28,6 +28,14 @@ sanitize:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p featvec-kernels --test steps --locked \
 		--target $(HOST) --target-dir target/sanitize
 
+# Not part of `check`: featvec, ONNX Runtime and OpenVINO in turns, on a quiet machine; writes the tables of
+# docs/performance.md and README.md. It installs the peers from PyPI into target/peers. PHOTOS is a folder of JPEGs.
+.PHONY: bench-peers
+MODULE ?= ../shared/reference/feature_vector.tar.gz
+bench-peers:
+	cargo build --release --locked
+	python3 tools/peers/run.py --module $(MODULE) $(if $(PHOTOS),--photos $(PHOTOS))
+
 # Half a minute of mutated inputs for each reader.
 FUZZ_SECONDS ?= 30
 fuzz:

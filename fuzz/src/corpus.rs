@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use featvec_formats::onnx::{Attribute, Graph, Initializer, Model, Node, Size, Value};
 use featvec_formats::protobuf::Writer;
 use featvec_formats::{BundleWriter, Tensor, TensorData};
 use flate2::read::GzDecoder;
@@ -58,6 +59,38 @@ pub fn first_variables() -> (Vec<u8>, Vec<u8>) {
         }
     }
     writer.finish()
+}
+
+/// An ONNX model of one convolution and its ReLU.
+pub fn onnx() -> Vec<u8> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<Vec<_>>();
+    let node = |operator: &str, inputs: &[&str], output: &str| Node {
+        name: output.to_string(),
+        operator: operator.to_string(),
+        inputs: texts(inputs),
+        outputs: texts(&[output]),
+        attributes: vec![
+            ("pads".to_string(), Attribute::Ints(vec![1, 1, 0, 2])),
+            ("group".to_string(), Attribute::Int(1)),
+            ("alpha".to_string(), Attribute::Float(0.5)),
+        ],
+    };
+    let value = |name: &str| Value {
+        name: name.to_string(),
+        shape: vec![Size::Named("n".to_string()), Size::Known(3), Size::Known(8), Size::Known(8)],
+    };
+    let graph = Graph {
+        name: "network".to_string(),
+        nodes: vec![node("Conv", &["images", "filter", "bias"], "conv"), node("Relu", &["conv"], "relu")],
+        initializers: vec![
+            Initializer::new("filter", &[4, 3, 2, 2], [0.25; 48]),
+            Initializer::new("bias", &[4], [0.5; 4]),
+        ],
+        inputs: vec![value("images")],
+        outputs: vec![value("relu")],
+    };
+    let [producer, producer_version] = ["featvec", "1"].map(String::from);
+    Model { ir_version: 7, opset: 13, producer, producer_version, graph }.encode()
 }
 
 /// Caffemodels with the layers in the form of before 2014 and of after.

@@ -11,6 +11,7 @@ mod caffemodel;
 mod checkpoint;
 mod module;
 mod npy;
+mod onnx;
 mod picture;
 mod saved_model;
 
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(checkpoint::Bundle::new()),
         Box::new(checkpoint::V1::new()),
         Box::new(caffemodel::CaffemodelFile::new()),
+        Box::new(onnx::OnnxFile::new()),
         Box::new(picture::Picture::new()),
         Box::new(npy::Npy::new()),
         Box::new(module::LoadedModule::new()),

@@ -5,6 +5,7 @@ pub mod classify;
 pub mod compare;
 pub mod completions;
 pub mod embed;
+pub mod export;
 pub mod fetch;
 pub mod inspect;
 pub mod man;

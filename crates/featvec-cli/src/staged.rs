@@ -66,6 +66,14 @@ impl Staged {
         Ok(())
     }
 
+    /// The bytes written so far, as the file has them.
+    ///
+    /// # Errors
+    /// A full disk; a file that somebody else removed.
+    pub fn read_back(&mut self) -> Result<Vec<u8>> {
+        self.stream.flush().and_then(|()| fs::read(&self.temporary)).map_err(|error| self.error(error))
+    }
+
     /// `error` with the name of the file.
     pub fn error(&self, error: io::Error) -> Error {
         Error::io(self.target.display().to_string(), error)

@@ -1,4 +1,4 @@
-//! Bounded readers for TF-Hub modules, TensorFlow checkpoints and caffemodels.
+//! Bounded readers for TF-Hub modules, TensorFlow checkpoints and caffemodels, and a writer of ONNX models.
 //!
 //! Somebody else's bytes go in, named tensors come out. Every length is compared with what is left and with a
 //! [`Limits`] budget before anything is allocated; every checksum is verified; every error says which file, and where
@@ -34,6 +34,7 @@ mod grouped;
 mod hub_module;
 mod limits;
 pub mod npy;
+pub mod onnx;
 pub mod ordered_code;
 pub mod protobuf;
 mod saved_model;

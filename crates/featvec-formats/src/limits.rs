@@ -67,7 +67,7 @@ limits! {
     name_bytes: usize = 1024;
     /// How deep protobuf messages may be nested.
     message_depth: usize = 64;
-    /// Nodes of all graphs in one SavedModel, or layers in one caffemodel.
+    /// Nodes of all graphs in one SavedModel, layers in one caffemodel, or nodes, names and sizes in one ONNX model.
     graph_nodes: usize = 200_000;
 }
 

@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod classify;
 pub mod compare;
+pub mod export;
 pub mod extractor;
 pub mod fetch;
 pub mod handle;

@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 
-use graph::Role;
+pub(crate) use graph::Role;
 
 /// What kind of file a module came from.
 #[non_exhaustive]
@@ -108,7 +108,8 @@ pub const IMAGE_FEATURE_VECTOR: &str = "image_feature_vector";
 /// The signature that gives logits.
 pub const IMAGE_CLASSIFICATION: &str = "image_classification";
 
-const IMAGES: &str = "images";
+/// The input that the pictures are given as.
+pub(crate) const IMAGES: &str = "images";
 
 /// A loaded module.
 ///
@@ -203,6 +204,11 @@ impl Module {
     /// The signatures by name.
     pub fn signatures(&self) -> &BTreeMap<String, Signature> {
         &self.signatures
+    }
+
+    /// How the graph in use normalises.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The network and its trained numbers.
@@ -310,13 +316,21 @@ impl Module {
     /// computed because it depends on more than the network; [`ErrorKind::Mismatch`] for images of another shape than
     /// the signature's.
     pub fn run_outputs(&self, signature: &str, images: &Tensor, names: &[&str]) -> Result<Vec<Tensor>> {
+        self.check_images(signature, images.shape())?;
+        let roles = self.roles(signature, names)?;
+        let values: Vec<Value> = roles.iter().map(|role| role.value()).collect();
+        let tensors = self.extractor.run(images, self.mode, &values)?;
+        tensors.into_iter().zip(roles).map(|(tensor, role)| role.finish(tensor)).collect()
+    }
+
+    /// Refuses images of another shape than `signature` takes.
+    pub(crate) fn check_images(&self, signature: &str, shape: &[usize]) -> Result<()> {
         let declared = self.images_info(signature)?;
-        let (shape, wanted) = (images.shape(), declared.shape.as_deref());
         let fits =
             if self.any_size { matches!(shape, [_, _, _, 3]) } else { is_compatible(&declared.shape, shape) };
         if !fits {
             let message = format!("images of shape {shape:?}, and signature {signature:?} takes {declared}");
-            let hint = match wanted {
+            let hint = match declared.shape.as_deref() {
                 Some([_, Some(h), Some(w), _]) => {
                     format!("resize them to {h}x{w}, or allow any size with --size")
                 }
@@ -333,27 +347,20 @@ impl Module {
                 .mismatch(message)
                 .with_hint("a module that averages over all pixels runs at any size"));
         }
+        Ok(())
+    }
+
+    /// What the outputs `names` of `signature` are in the network's terms.
+    pub(crate) fn roles(&self, signature: &str, names: &[&str]) -> Result<Vec<Role>> {
         let outputs = &self.signature(signature)?.outputs;
-        let roles: Vec<Role> = names
-            .iter()
-            .map(|name| match outputs.get(*name) {
-                Some((_, Some(role))) => Ok(*role),
-                Some((_, None)) => {
-                    Err(self.argument(format!("output {name:?} is not a value of the network")).with_hint(
-                        "in a graph for training, logits go through random dropout; read the features",
-                    ))
-                }
-                None => {
-                    let names = Vec::from_iter(outputs.keys().map(String::as_str)).join(", ");
-                    Err(self
-                        .argument(format!("signature {signature:?} has no output {name:?}"))
-                        .with_hint(format!("it has {names}")))
-                }
-            })
-            .collect::<Result<_>>()?;
-        let values: Vec<Value> = roles.iter().map(|role| role.value()).collect();
-        let tensors = self.extractor.run(images, self.mode, &values)?;
-        tensors.into_iter().zip(roles).map(|(tensor, role)| role.finish(tensor)).collect()
+        let role = |name: &&str| match outputs.get(*name) {
+            Some((_, Some(role))) => Ok(*role),
+            Some((_, None)) => Err(self
+                .argument(format!("output {name:?} is not a value of the network"))
+                .with_hint("in a graph for training, logits go through random dropout; read the features")),
+            None => Err(self.no_such_output(signature, name)),
+        };
+        names.iter().map(role).collect()
     }
 
     /// The name by which `signature` knows `endpoint`, which may be written without the network's scope.
@@ -364,11 +371,7 @@ impl Module {
         let outputs = &self.signature(signature)?.outputs;
         let scoped = format!("{}/{endpoint}", self.variables().network.variant.scope());
         let name = [endpoint, &scoped].into_iter().find(|name| outputs.contains_key(*name));
-        name.map(String::from).ok_or_else(|| {
-            let names = Vec::from_iter(outputs.keys().map(String::as_str)).join(", ");
-            self.argument(format!("signature {signature:?} has no output {endpoint:?}"))
-                .with_hint(format!("it has {names}"))
-        })
+        name.map(String::from).ok_or_else(|| self.no_such_output(signature, endpoint))
     }
 
     fn signature(&self, name: &str) -> Result<&Signature> {
@@ -388,7 +391,14 @@ impl Module {
         })
     }
 
-    fn argument(&self, message: String) -> Error {
+    fn no_such_output(&self, signature: &str, name: &str) -> Error {
+        let outputs = self.signatures.get(signature).map(|signature| &signature.outputs);
+        let names: Vec<_> = outputs.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        self.argument(format!("signature {signature:?} has no output {name:?}"))
+            .with_hint(format!("it has {}", names.join(", ")))
+    }
+
+    pub(crate) fn argument(&self, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Argument, format!("module {}", self.place), message)
     }
 
@@ -398,7 +408,8 @@ impl Module {
 }
 
 impl Role {
-    fn value(self) -> Value {
+    /// The network's value that it is a form of.
+    pub(crate) fn value(self) -> Value {
         match self {
             Role::Stage(index) => Value::Stage(index),
             Role::GlobalPool | Role::Features => Value::Features,

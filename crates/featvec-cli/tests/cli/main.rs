@@ -4,6 +4,7 @@ mod cache;
 mod classify;
 mod compare;
 mod embed;
+mod export;
 mod help;
 mod inspect;
 mod support;

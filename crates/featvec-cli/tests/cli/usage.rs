@@ -13,6 +13,7 @@ fn a_module_is_needed() {
     refused(&["embed", "x.jpg"], "give --module HANDLE or set FEATVEC_MODULE");
     refused(&["classify", "x.jpg"], "no module is named");
     refused(&["inspect"], "no module is named");
+    refused(&["export", "--format", "onnx", "-o", "x.onnx"], "no module is named");
     refused(&["embed", "--module", "no/such/module", "x.jpg"], "no such file");
 }
 
@@ -50,6 +51,8 @@ fn values_are_checked() {
     refused(&["embed", "--module", "ftp://example.org/m", "x.jpg"], "ftp://");
     refused(&["classify", "--module", "m", "--top", "0", "x.jpg"], "--top");
     refused(&["compare", "a.npy", "b.npy", "--tolerance=-1"], "--tolerance");
+    refused(&["export", "--module", "m", "--format", "tflite", "-o", "x"], "possible values: onnx");
+    refused(&["export", "--module", "m", "--format", "onnx", "-o", "x", "--size", "0.5"], "HEIGHTxWIDTH");
 }
 
 #[test]

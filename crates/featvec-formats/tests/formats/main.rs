@@ -6,6 +6,7 @@ mod caffemodel;
 mod fixtures;
 mod hub_module;
 mod npy;
+mod onnx;
 mod properties;
 mod protobuf;
 mod reference;
