@@ -17,6 +17,7 @@ use crate::lrn::LrnRow;
 use crate::map::{Image, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::problem::{Problem, StepInfo};
 use crate::team::{Member, Team};
 
 /// What a network does to its input picture first: `x * scale + offset` for each of red, green and blue.
@@ -134,6 +135,8 @@ pub struct Program {
     id: u64,
     image: Option<Image>,
     phases: Vec<Phase>,
+    /// What the steps of all phases are, in order.
+    steps: Vec<StepInfo>,
     arena_len: usize,
     /// Elements per image of each output buffer.
     outputs: Vec<usize>,
@@ -152,6 +155,7 @@ impl Program {
             id: next_id(),
             image: None,
             phases: Vec::new(),
+            steps: Vec::new(),
             arena_len: 0,
             outputs: Vec::new(),
             whole_batch: false,
@@ -163,7 +167,8 @@ impl Program {
     /// # Panics
     /// Where shapes do not fit together, or the steps of the phase are not independent: a bug of the caller.
     pub fn push(&mut self, steps: Vec<Step<'_>>) {
-        let steps: Vec<Ready> = steps.into_iter().map(|step| self.prepare(step)).collect();
+        let (problems, steps): (Vec<Problem>, Vec<Ready>) =
+            steps.into_iter().map(|step| (Problem::of(&step), self.prepare(step))).unzip();
         // Every place that the phase writes, and what it reads of other steps' (batch normalisation reads its own).
         let writes: Vec<(usize, Range<usize>)> = steps
             .iter()
@@ -184,6 +189,13 @@ impl Program {
         }
         // Another layout: what a workspace holds of this program so far are no zero halos of the new one.
         self.id = next_id();
+        let phase = self.phases.len();
+        self.steps.extend(problems.iter().zip(&steps).map(|(problem, step)| StepInfo {
+            phase,
+            problem: problem.to_string(),
+            kernel: step.kernel(self.kernels),
+            multiply_adds: problem.multiply_adds,
+        }));
         self.phases.push(Phase { steps });
     }
 
@@ -252,6 +264,11 @@ impl Program {
         self.kernels
     }
 
+    /// The steps of all phases in order.
+    pub fn steps(&self) -> &[StepInfo] {
+        &self.steps
+    }
+
     /// Bytes of memory that a run of `n` images by a team of `members` works in; none if no machine has them. Batch
     /// normalisation with statistics of the batch needs all images at the same time.
     pub fn workspace_bytes(&self, n: usize, members: usize) -> Option<usize> {
@@ -296,13 +313,15 @@ impl Program {
             image_len,
             outputs: &OutputPointers::new(outputs),
         };
-        let (next_image, step_claims) = (&workspace.next_image, &workspace.claims);
+        let (next_image, step_claims, times) = (&workspace.next_image, &workspace.claims, &workspace.times);
         team.run(&|member: &Member<'_>| {
+            let mut clock = times.clock(member.index);
             loop {
                 let image = next_image.fetch_add(1, Ordering::Relaxed);
                 if image >= apart {
                     break;
                 }
+                clock.begin();
                 for phase in &self.phases {
                     for step in &phase.steps {
                         for item in 0..step.items() {
@@ -312,6 +331,7 @@ impl Program {
                                 shared.run(step, item, Place { image, arena: member.index, images: 1 })
                             };
                         }
+                        clock.step_done();
                     }
                 }
             }
@@ -319,6 +339,7 @@ impl Program {
                 return;
             }
             member.barrier();
+            clock.begin();
             let mut claims = step_claims.iter();
             for phase in &self.phases {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
@@ -331,8 +352,10 @@ impl Program {
                         // nothing that the phase writes (`push`), and the barrier ends the phase for all.
                         unsafe { shared.run(step, item / copies, place) };
                     }
+                    clock.step_done();
                 }
                 member.barrier();
+                clock.phase_done();
             }
         });
     }
@@ -360,8 +383,8 @@ impl Workspace {
             self.owner = Some(program.id);
         }
         *self.next_image.get_mut() = 0;
-        let steps = program.phases.iter().map(|phase| phase.steps.len()).sum();
-        self.claims.resize_with(steps, Claims::default);
+        self.times.reset(program.steps.len());
+        self.claims.resize_with(program.steps.len(), Claims::default);
         for claims in &mut self.claims {
             claims.reset();
         }
@@ -542,6 +565,19 @@ impl Ready {
             Ready::GlobalMean { input, .. } => input.blocks(),
             Ready::BatchNorm { map, .. } => map.blocks(),
             Ready::Store { map, .. } => map.shape()[1],
+        }
+    }
+
+    /// The name of what computes it.
+    fn kernel(&self, kernels: &Kernels) -> &'static str {
+        match self {
+            Ready::Convert { .. } => "convert",
+            Ready::Conv(_) => kernels.tile_name,
+            Ready::MaxPool { .. } => "max_pool",
+            Ready::Lrn { .. } => "lrn",
+            Ready::GlobalMean { .. } => "global_mean",
+            Ready::BatchNorm { .. } => "batch_norm",
+            Ready::Store { .. } => "store",
         }
     }
 
