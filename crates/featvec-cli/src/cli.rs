@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cache, classify, compare, completions, embed, fetch, inspect, man, presets};
+use crate::commands::{bench, cache, classify, compare, completions, embed, fetch, inspect, man, presets};
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
 
@@ -35,6 +35,7 @@ enum Command {
     Classify(classify::Classify),
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
+    Bench(bench::Bench),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),
     Presets(presets::Presets),
@@ -51,6 +52,7 @@ impl Cli {
             Command::Classify(classify) => classify.run(&talk),
             Command::Inspect(inspect) => inspect.run(&talk),
             Command::Compare(compare) => compare.run(&talk),
+            Command::Bench(bench) => bench.run(&talk),
             Command::Fetch(fetch) => fetch.run(&talk),
             Command::Cache(cache) => cache.run(&talk),
             Command::Presets(presets) => presets.run(),
