@@ -8,15 +8,14 @@ mod random;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use featvec_kernels::StepInfo;
 
+use crate::Result;
 use crate::extractor::FeatureExtractor;
 use crate::network::Network;
 use crate::plan::{Mode, Value};
-use crate::{Error, ErrorKind, Result};
 
 pub use dispatch::{Contest, contest};
 pub use random::{random_images, random_variables};
@@ -32,7 +31,7 @@ pub struct Case {
     pub layers: bool,
 }
 
-/// How fast it ran: medians over alternations of the network and the peak.
+/// How fast it ran: medians over turns of the network and the peak.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// The instruction set.
@@ -48,7 +47,7 @@ pub struct Measurement {
     pub peak_ratio: f64,
     /// The interquartile range of that ratio, in units of the ratio.
     pub spread: f64,
-    /// Alternations that the medians are of.
+    /// Turns that the medians are of.
     pub alternations: usize,
     /// The steps of the network, where they were asked for.
     pub layers: Vec<Layer>,
@@ -71,29 +70,42 @@ pub struct Layer {
 
 /// Measures, and knows how fast the processor has been since the first measurement.
 pub struct Bench<'a> {
-    /// How long a case is measured at least; never fewer than 15 alternations.
+    /// How long a case is measured at least.
     duration: Duration,
-    /// Is told when a measurement is repeated, and why.
+    /// Is told when a measurement takes longer than planned, and why.
     tell: &'a mut dyn FnMut(String),
-    /// The best peak seen, by instruction set and number of threads.
+    /// The best peak that lasted from one slice to the next, by instruction set and number of threads.
     best: HashMap<(&'static str, usize), f64>,
 }
 
 /// How long the peak is measured between two runs.
 const SLICE: Duration = Duration::from_millis(3);
-/// So many alternations at least.
-const ALTERNATIONS: usize = 15;
-/// So often a disturbed measurement is made.
-const ATTEMPTS: usize = 4;
-/// Disturbances last seconds.
-const PAUSE: Duration = Duration::from_secs(1);
+/// So many turns of network and peak at least.
+const TURNS: usize = 15;
+/// So many times longer than planned a measurement may go on in search of undisturbed turns.
+const PATIENCE: u32 = 4;
 /// Below this part of the best peak seen, somebody else is at work.
 const UNDISTURBED: f64 = 0.9;
 
-/// One turn of the network and the peak.
-struct Sample {
+/// One turn of the network.
+struct Turn {
+    /// For the whole batch.
     seconds: f64,
-    peak: f64,
+    /// The peak before and after it.
+    peaks: [f64; 2],
+    /// Seconds of each step, where they are wanted.
+    steps: Vec<f64>,
+}
+
+impl Turn {
+    fn peak(&self) -> f64 {
+        (self.peaks[0] + self.peaks[1]) / 2.0
+    }
+
+    /// The peak that lasted.
+    fn lasting_peak(&self) -> f64 {
+        self.peaks[0].min(self.peaks[1])
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -102,28 +114,69 @@ impl<'a> Bench<'a> {
         Bench { duration, tell, best: HashMap::new() }
     }
 
-    /// Runs `case` in turns with the peak. A measurement that was disturbed is repeated, a few times at most; the least
-    /// disturbed is returned.
+    /// Runs `case` in turns with the peak. Turns beside which the peak was far below the best seen do not count, and
+    /// others are taken instead, for a few times the planned time at most.
     ///
     /// # Errors
     /// Those of [`FeatureExtractor::run`].
     pub fn measure(&mut self, extractor: &FeatureExtractor, case: &Case) -> Result<Measurement> {
-        let mut kept: Option<Measurement> = None;
-        for attempt in 1..=ATTEMPTS {
-            let measurement = self.attempt(extractor, case)?;
-            if kept.as_ref().is_none_or(|kept| kept.peak_flops < measurement.peak_flops) {
-                kept = Some(measurement);
+        let images = random_images(case.batch.get(), case.size);
+        let outputs = [Value::Features];
+        let run = || -> Result<Vec<(StepInfo, Duration)>> {
+            if case.layers {
+                return extractor.time_steps(&images, Mode::Inference, &outputs);
             }
-            let Some(kept) = kept.as_ref().filter(|kept| self.is_disturbed(kept)) else { break };
-            if attempt < ATTEMPTS {
-                let [now, best] = [kept.peak_flops, self.best_peak(kept)].map(|flops| flops / 1e9);
+            extractor.run(&images, Mode::Inference, &outputs).map(|_| Vec::new())
+        };
+        run()?; // makes the plan
+        let start = Instant::now();
+        let steps: Vec<StepInfo> = run()?.into_iter().map(|(step, _)| step).collect();
+        // Of small pictures several passes take a turn together.
+        let passes = SLICE.div_duration_f64(start.elapsed()).ceil().clamp(1.0, 1e6);
+
+        let key = (extractor.kernels().name(), extractor.threads());
+        let (start, mut planned) = (Instant::now(), self.duration);
+        let (mut turns, mut told) = (Vec::new(), false);
+        let mut before = extractor.peak_flops(SLICE);
+        loop {
+            let start_of_turn = Instant::now();
+            let mut times = vec![0.0; steps.len()];
+            for _ in 0..passes as usize {
+                for (sum, (_, time)) in times.iter_mut().zip(run()?) {
+                    *sum += time.as_secs_f64() / passes;
+                }
+            }
+            let seconds = start_of_turn.elapsed().as_secs_f64() / passes;
+            let after = extractor.peak_flops(SLICE);
+            let turn = Turn { seconds, peaks: [before, after], steps: times };
+            before = after;
+            let best = self.best.entry(key).or_default();
+            *best = best.max(turn.lasting_peak());
+            turns.push(turn);
+
+            let elapsed = start.elapsed();
+            if turns.len() <= TURNS {
+                planned = planned.max(elapsed);
+            }
+            if turns.len() < TURNS || elapsed < planned {
+                continue;
+            }
+            let undisturbed = |turn: &&Turn| turn.lasting_peak() >= UNDISTURBED * *best;
+            let counted: Vec<&Turn> = turns.iter().filter(undisturbed).collect();
+            if counted.len() >= TURNS {
+                return Ok(Measurement::of(&counted, &steps, (extractor, case)));
+            }
+            if elapsed >= planned * PATIENCE {
+                return Ok(Measurement::of(&turns.iter().collect::<Vec<_>>(), &steps, (extractor, case)));
+            }
+            if !told {
+                let [now, best] = [median(turns.iter().map(Turn::peak)), *best].map(|flops| flops / 1e9);
                 (self.tell)(format!(
-                    "the machine is disturbed: its peak is {now:.0} GFLOP/s and was {best:.0} before; measuring again"
+                    "the machine is disturbed: its peak is {now:.0} GFLOP/s and was up to {best:.0}; measuring on"
                 ));
-                thread::sleep(PAUSE);
+                told = true;
             }
         }
-        kept.ok_or_else(|| Error::new(ErrorKind::Limit, "", "nothing was measured"))
     }
 
     /// Whether the peak during `measurement` was far below the best seen until now.
@@ -135,69 +188,24 @@ impl<'a> Bench<'a> {
     fn best_peak(&self, measurement: &Measurement) -> f64 {
         self.best.get(&(measurement.isa, measurement.threads)).copied().unwrap_or(0.0)
     }
-
-    fn peak(&mut self, extractor: &FeatureExtractor) -> f64 {
-        let peak = extractor.peak_flops(SLICE);
-        let best = self.best.entry((extractor.kernels().name(), extractor.threads())).or_default();
-        *best = best.max(peak);
-        peak
-    }
-
-    fn attempt(&mut self, extractor: &FeatureExtractor, case: &Case) -> Result<Measurement> {
-        let images = random_images(case.batch.get(), case.size);
-        let outputs = [Value::Features];
-        let run = || -> Result<Vec<(StepInfo, Duration)>> {
-            if case.layers {
-                return extractor.time_steps(&images, Mode::Inference, &outputs);
-            }
-            extractor.run(&images, Mode::Inference, &outputs).map(|_| Vec::new())
-        };
-        run()?; // makes the plan
-        let start = Instant::now();
-        let mut steps: Vec<(StepInfo, Vec<f64>)> =
-            run()?.into_iter().map(|(step, _)| (step, Vec::new())).collect();
-        // Of small pictures several passes take a turn together.
-        let passes = SLICE.div_duration_f64(start.elapsed()).ceil().clamp(1.0, 1e6);
-
-        let begun = Instant::now();
-        let mut samples = Vec::new();
-        let mut before = self.peak(extractor);
-        while samples.len() < ALTERNATIONS || begun.elapsed() < self.duration {
-            let start = Instant::now();
-            for _ in 0..passes as usize {
-                for ((_, times), (_, time)) in steps.iter_mut().zip(run()?) {
-                    times.push(time.as_secs_f64());
-                }
-            }
-            let seconds = start.elapsed().as_secs_f64() / passes;
-            let after = self.peak(extractor);
-            samples.push(Sample { seconds, peak: (before + after) / 2.0 });
-            before = after;
-        }
-        Ok(Measurement::of(&samples, steps, (extractor, case)))
-    }
 }
 
 impl Measurement {
-    fn of(
-        samples: &[Sample],
-        steps: Vec<(StepInfo, Vec<f64>)>,
-        (extractor, case): (&FeatureExtractor, &Case),
-    ) -> Measurement {
+    fn of(turns: &[&Turn], steps: &[StepInfo], (extractor, case): (&FeatureExtractor, &Case)) -> Measurement {
         let batch = case.batch.get() as f64;
         // Vectors are computed, not logits.
         let network = Network { classes: None, ..extractor.variables().network };
-        let multiply_adds = network.multiply_adds(case.size);
-        let operations = 2.0 * multiply_adds as f64 * batch;
-        let ratios = sorted(samples.iter().map(|sample| operations / sample.seconds / sample.peak));
+        let operations = 2.0 * network.multiply_adds(case.size) as f64 * batch;
+        let ratios = sorted(turns.iter().map(|turn| operations / turn.seconds / turn.peak()));
         let peak_ratio = quantile(&ratios, 0.5);
-        let peak_flops = median(samples.iter().map(|sample| sample.peak));
-        let steps: Vec<_> = steps.into_iter().map(|(step, times)| (step, median(times) / batch)).collect();
-        let total: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
-        let layer = |(step, seconds_per_image): (StepInfo, f64)| {
+        let peak_flops = median(turns.iter().map(|turn| turn.peak()));
+        let seconds_of = |index: usize| median(turns.iter().map(|turn| turn.steps[index])) / batch;
+        let total: f64 = (0..steps.len()).map(seconds_of).sum();
+        let layer = |(index, step): (usize, &StepInfo)| {
+            let seconds_per_image = seconds_of(index);
             let flops = 2.0 * step.multiply_adds as f64 / seconds_per_image;
             Layer {
-                step,
+                step: step.clone(),
                 seconds_per_image,
                 share: seconds_per_image / total,
                 flops,
@@ -207,12 +215,12 @@ impl Measurement {
         Measurement {
             isa: extractor.kernels().name(),
             threads: extractor.threads(),
-            seconds_per_image: median(samples.iter().map(|sample| sample.seconds)) / batch,
+            seconds_per_image: median(turns.iter().map(|turn| turn.seconds)) / batch,
             peak_flops,
             peak_ratio,
             spread: (quantile(&ratios, 0.75) - quantile(&ratios, 0.25)) / peak_ratio,
-            alternations: samples.len(),
-            layers: steps.into_iter().map(layer).collect(),
+            alternations: turns.len(),
+            layers: steps.iter().enumerate().map(layer).collect(),
         }
     }
 }
@@ -259,11 +267,15 @@ mod tests {
         let extractor = extractor();
         let operations = 4.0 * extractor.variables().network.multiply_adds(DEFAULT_SIZE) as f64;
         // Twice as slow beside half the peak is the same ratio.
-        let samples = [(1.0, 1.0), (2.0, 0.5), (1.0, 1.0), (4.0, 0.5), (1.0, 1.0)];
-        let samples = samples.map(|(seconds, peak)| Sample { seconds, peak: peak * 2.0 * operations });
+        let turns = [(1.0, 1.0), (2.0, 0.5), (1.0, 1.0), (4.0, 0.5), (1.0, 1.0)];
+        let turns = turns.map(|(seconds, peak)| Turn {
+            seconds,
+            peaks: [1.5, 2.5].map(|part| part * peak * operations),
+            steps: vec![3.0 * seconds, 1.0],
+        });
         let step = StepInfo { phase: 0, problem: String::new(), kernel: "", multiply_adds: 1000 };
-        let steps = vec![(step.clone(), vec![3.0, 100.0, 2.0]), (step, vec![1.0; 3])];
-        let measurement = Measurement::of(&samples, steps, (&extractor, &case));
+        let turns: Vec<&Turn> = turns.iter().collect();
+        let measurement = Measurement::of(&turns, &[step.clone(), step], (&extractor, &case));
         assert_eq!((measurement.seconds_per_image, measurement.peak_ratio), (0.5, 0.5));
         assert_eq!((measurement.peak_flops, measurement.spread), (2.0 * operations, 0.0));
         let [slow, fast] = &measurement.layers[..] else { panic!("{measurement:?}") };
@@ -288,7 +300,7 @@ mod tests {
         let mut bench = Bench::new(Duration::ZERO, &mut tell);
         let case = Case { batch: NonZeroUsize::MIN, size: [32, 32], layers: false };
         let measurement = bench.measure(&extractor(), &case).unwrap();
-        assert!(measurement.alternations >= ALTERNATIONS && measurement.peak_ratio > 0.0);
+        assert!(measurement.alternations >= TURNS && measurement.peak_ratio > 0.0);
         let slower =
             |part| Measurement { peak_flops: part * bench.best_peak(&measurement), ..measurement.clone() };
         assert!(bench.is_disturbed(&slower(0.8)) && !bench.is_disturbed(&slower(0.95)));

@@ -38,9 +38,9 @@ Examples:
 
 Runs of the network take turns with a loop of multiply-adds on the same threads. % of peak is the
 rate of the first, counted as direct convolution, in units of the second; spread is the
-interquartile range of that ratio. All figures are medians, of 15 turns at least. Where the peak
-falls below 90 % of the best seen, somebody else uses the machine: the measurement is repeated,
-and marked `disturbed` if that does not help.
+interquartile range of that ratio. All figures are medians, of 15 turns at least. Turns beside
+which the peak falls below 90 % of the best seen do not count, as somebody else uses the machine;
+others are taken instead, and the case is marked `disturbed` if there are not enough of them.
 
 In JSON, peak_ratio and spread are fractions: 0.9 is 90 %.")]
 pub struct Bench {
@@ -86,7 +86,13 @@ pub struct Bench {
     accuracy: Option<PathBuf>,
 
     /// The instruction set whose vectors count as right
-    #[arg(long, value_name = "NAME", default_value = "portable", help_heading = "Accuracy")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "portable",
+        requires = "accuracy",
+        help_heading = "Accuracy"
+    )]
     against: String,
 
     /// How the pictures are prepared: see `featvec presets` [default: tf1-retrain]

@@ -6,9 +6,18 @@ use super::support::{featvec, program};
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for command in
-        ["embed", "classify", "inspect", "compare", "fetch", "cache", "presets", "completions", "man"]
-    {
+    for command in [
+        "embed",
+        "classify",
+        "inspect",
+        "compare",
+        "bench",
+        "fetch",
+        "cache",
+        "presets",
+        "completions",
+        "man",
+    ] {
         let run = featvec([command, "--help"]).exits(0);
         assert!(run.stdout.contains("Example"), "{command}: {}", run.stdout);
         assert!(run.stdout.contains(&format!("  featvec {command}")), "{command}: {}", run.stdout);

@@ -7,7 +7,7 @@ use featvec_kernels::{
     Affine, Branch, Filter, Image, Kernels, Map, Padding, Program, Step, StepInfo, Team, Workspace,
 };
 
-use super::{ATTEMPTS, SLICE, median};
+use super::{SLICE, median};
 use crate::network::{Conv, Network};
 use crate::plan::check_size;
 use crate::{Error, Result};
@@ -34,6 +34,8 @@ impl Contest {
 
 /// So many turns each kernel has.
 const TURNS: usize = 9;
+/// So often a convolution is timed whose kernel seems slow.
+const ATTEMPTS: usize = 4;
 
 /// Times each distinct convolution of `network`, for a picture of `size`, by `chosen` in turns with all other kernels
 /// present, on one thread. One that is slower by more than `tolerated` (0.15 for 15 %) is timed again, as it may have
