@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cache, classify, compare, completions, embed, export, fetch, inspect, man, presets};
+use crate::commands::{
+    bench, cache, classify, compare, completions, embed, export, fetch, inspect, man, presets,
+};
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
 
@@ -36,6 +38,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
     Export(export::Export),
+    Bench(bench::Bench),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),
     Presets(presets::Presets),
@@ -53,6 +56,7 @@ impl Cli {
             Command::Inspect(inspect) => inspect.run(&talk),
             Command::Compare(compare) => compare.run(&talk),
             Command::Export(export) => export.run(&talk),
+            Command::Bench(bench) => bench.run(&talk),
             Command::Fetch(fetch) => fetch.run(&talk),
             Command::Cache(cache) => cache.run(&talk),
             Command::Presets(presets) => presets.run(),

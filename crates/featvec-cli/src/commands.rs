@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod bench;
 pub mod cache;
 pub mod classify;
 pub mod compare;

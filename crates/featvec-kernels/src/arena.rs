@@ -3,9 +3,11 @@
 use core::ops::{Deref, DerefMut};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use crate::claims::Claims;
 use crate::program::Places;
+use crate::times::Times;
 
 /// A slice of `f32` that starts at a cache line, or at a huge page where it is large enough to use one.
 ///
@@ -104,6 +106,8 @@ pub struct Workspace {
     pub(crate) next_group: AtomicUsize,
     /// For each step, what members have claimed of it.
     pub(crate) claims: Vec<Claims>,
+    /// How long each step took, where that is wanted.
+    pub(crate) times: Times,
     /// The program whose zero halos the arenas hold, and where.
     pub(crate) owner: Option<(u64, Places)>,
 }
@@ -112,6 +116,17 @@ impl Workspace {
     /// An empty workspace.
     pub fn new() -> Workspace {
         Workspace::default()
+    }
+
+    /// Whether the next runs tell how long each step takes; no cost where they do not.
+    pub fn time_steps(&mut self, wanted: bool) {
+        self.times.wanted = wanted;
+    }
+
+    /// How long each step of the last run took, in the order of [`Program::steps`](crate::Program::steps): the time
+    /// of the team's first member for all images that it took part in. Nothing where no times were wanted.
+    pub fn step_times(&self) -> impl Iterator<Item = Duration> {
+        self.times.steps()
     }
 
     /// Bytes held at present.

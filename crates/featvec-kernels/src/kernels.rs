@@ -21,6 +21,7 @@ pub struct Kernels {
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
     pub(crate) batch_norm_block: unsafe fn(&NormBlock),
+    pub(crate) peak: unsafe fn(),
     pub(crate) detect: fn() -> bool,
 }
 
@@ -160,6 +161,11 @@ macro_rules! entry_points {
             // SAFETY: forwarded to the caller.
             unsafe { crate::norm::batch_norm_block($simd { _proof: () }, block) }
         }
+        $(#[$feature])*
+        unsafe fn peak() {
+            const CHAINS: usize = [$($vectors),*].len() * crate::kernels::count!($rows);
+            crate::peak::peak::<$simd, CHAINS>($simd { _proof: () });
+        }
         pub(crate) const KERNELS: crate::Kernels = crate::Kernels {
             name: $name,
             tiles: crate::kernels::Tiles {
@@ -176,6 +182,7 @@ macro_rules! entry_points {
             mean_block,
             lrn_row,
             batch_norm_block,
+            peak,
             detect: || $detect,
         };
     };
@@ -210,5 +217,11 @@ macro_rules! tiles {
 }
 
 pub(crate) use byte_entry_points;
+/// How many literals a list has.
+macro_rules! count {
+    ([$($item:literal)*]) => { [$($item),*].len() };
+}
+
+pub(crate) use count;
 pub(crate) use entry_points;
 pub(crate) use tiles;

@@ -19,7 +19,9 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Image, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::problem::{Problem, StepInfo};
 use crate::team::{Member, Team};
+use crate::times::Clock;
 use crate::winograd::{InputTransform, Products, TransformedFilter, TransformedMap};
 
 /// What a network does to its input picture first: `x * scale + offset` for each of red, green and blue.
@@ -157,6 +159,8 @@ pub struct Program {
     id: u64,
     image: Option<Image>,
     phases: Vec<Phase>,
+    /// What the steps of all phases are, in order.
+    steps: Vec<StepInfo>,
     arena_len: usize,
     /// All places that are read or written.
     used: Vec<Range<usize>>,
@@ -190,6 +194,7 @@ impl Program {
             id: next_id(),
             image: None,
             phases: Vec::new(),
+            steps: Vec::new(),
             arena_len: 0,
             used: Vec::new(),
             split: usize::MAX,
@@ -217,7 +222,8 @@ impl Program {
     /// # Panics
     /// Where shapes or types of numbers do not fit together, or the steps of the phase are not independent: a bug of the caller.
     pub fn push(&mut self, steps: Vec<Step<'_>>) {
-        let steps: Vec<Ready> = steps.into_iter().map(|step| self.prepare(step)).collect();
+        let (problems, steps): (Vec<Problem>, Vec<Ready>) =
+            steps.into_iter().map(|step| (Problem::of(&step), self.prepare(step))).unzip();
         // Every place that the phase writes, and what it reads of other steps' (batch normalisation reads its own).
         let writes: Vec<(usize, Range<usize>)> = steps
             .iter()
@@ -250,6 +256,13 @@ impl Program {
         }
         // Another layout: what a workspace holds of this program so far are no zero halos of the new one.
         self.id = next_id();
+        let phase = self.phases.len();
+        self.steps.extend(problems.iter().zip(&steps).map(|(problem, step)| StepInfo {
+            phase,
+            problem: problem.to_string(),
+            kernel: step.kernel(self.kernels),
+            multiply_adds: problem.multiply_adds,
+        }));
         self.phases.push(Phase { steps });
     }
 
@@ -341,6 +354,11 @@ impl Program {
         self.kernels
     }
 
+    /// The steps of all phases in order.
+    pub fn steps(&self) -> &[StepInfo] {
+        &self.steps
+    }
+
     /// Bytes of memory that a run of `n` images by a team of `members` works in; none if no machine has them. Batch
     /// normalisation with statistics of the batch needs all images at the same time.
     pub fn workspace_bytes(&self, n: usize, members: usize) -> Option<usize> {
@@ -403,9 +421,10 @@ impl Program {
             image_len,
             outputs: &OutputPointers::new(outputs),
         };
-        let (next_group, step_claims) = (&workspace.next_group, &workspace.claims);
+        let (next_group, step_claims, times) = (&workspace.next_group, &workspace.claims, &workspace.times);
         let (early, late) = self.phases.split_at(self.early_phases.min(self.phases.len()));
         team.run(&|member: &Member<'_>| {
+            let mut clock = times.clock(member.index);
             loop {
                 let first = next_group.fetch_add(1, Ordering::Relaxed) * share.group;
                 if first >= share.apart {
@@ -418,9 +437,10 @@ impl Program {
                 // other member has these images.
                 unsafe {
                     for image in 0..group.images {
-                        shared.run_all(early, group.only(image), member.index);
+                        clock.begin(0);
+                        shared.run_all(early, (group.only(image), member.index), &mut clock);
                     }
-                    shared.run_all(late, group, member.index);
+                    shared.run_all(late, (group, member.index), &mut clock);
                 }
             }
             if share.together == 0 {
@@ -433,6 +453,7 @@ impl Program {
                 early_step: shared.places.early_step,
                 ..shared.own_group(0)
             };
+            clock.begin(0);
             let mut claims = step_claims.iter();
             for phase in &self.phases {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
@@ -445,8 +466,10 @@ impl Program {
                             shared.run(step, item / copies, (group, member.index));
                         }
                     }
+                    clock.step_done();
                 }
                 member.barrier();
+                clock.phase_done();
             }
         });
     }
@@ -478,8 +501,8 @@ impl Workspace {
             self.owner = Some((program.id, places));
         }
         *self.next_group.get_mut() = 0;
-        let steps = program.phases.iter().map(|phase| phase.steps.len()).sum();
-        self.claims.resize_with(steps, Claims::default);
+        self.times.reset(program.steps.len());
+        self.claims.resize_with(program.steps.len(), Claims::default);
         for claims in &mut self.claims {
             claims.reset();
         }
@@ -548,7 +571,7 @@ impl Shared<'_> {
     ///
     /// # Safety
     /// Nobody else uses the group's places or the member's scratch memory.
-    unsafe fn run_all(&self, phases: &[Phase], group: Group, member: usize) {
+    unsafe fn run_all(&self, phases: &[Phase], (group, member): (Group, usize), clock: &mut Clock<'_>) {
         for step in phases.iter().flat_map(|phase| &phase.steps) {
             let (items, copies) = (step.items(), if step.spans_group() { 1 } else { group.images });
             // Where a filter is larger than a map, it should serve all images before the next one comes.
@@ -561,6 +584,7 @@ impl Shared<'_> {
                     unsafe { self.run(step, item, (group, member)) }
                 }
             }
+            clock.step_done();
         }
     }
 
@@ -721,6 +745,21 @@ impl Ready {
             Ready::GlobalMean { input, .. } => input.blocks(),
             Ready::BatchNorm { map, .. } => map.blocks(),
             Ready::Store { map, .. } => map.shape()[1],
+        }
+    }
+
+    /// The name of what computes it.
+    fn kernel(&self, kernels: &Kernels) -> &'static str {
+        match self {
+            Ready::Convert { .. } => "convert",
+            Ready::Conv(_) => kernels.tile_name(),
+            Ready::WinogradInput(_) => "winograd_input",
+            Ready::WinogradOutput(_) => "winograd_4x4_3x3",
+            Ready::MaxPool { .. } => "max_pool",
+            Ready::Lrn { .. } => "lrn",
+            Ready::GlobalMean { .. } => "global_mean",
+            Ready::BatchNorm { .. } => "batch_norm",
+            Ready::Store { .. } => "store",
         }
     }
 

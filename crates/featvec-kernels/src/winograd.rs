@@ -117,6 +117,11 @@ impl TransformedMap {
         self.offset..self.offset + self.len()
     }
 
+    /// Rows and columns of pixels that the tiles cover.
+    pub(crate) fn covered(&self) -> [usize; 2] {
+        [self.h.min(self.rows.end * OUT) - self.rows.start * OUT, self.w]
+    }
+
     /// Images that there is room for.
     pub(crate) fn images(&self) -> usize {
         self.images
@@ -332,7 +337,7 @@ pub struct TransformedFilter {
     /// Input and output channels, in whole blocks.
     depth: usize,
     vectors: usize,
-    oc: usize,
+    channels: [usize; 2],
 }
 
 impl TransformedFilter {
@@ -374,16 +379,18 @@ impl TransformedFilter {
         }
         let mut bias = Aligned::zeroed(vectors * lanes);
         bias[..oc].copy_from_slice(filter.bias);
-        TransformedFilter { packed: packed.into(), bias: bias.into(), depth, vectors, oc }
+        TransformedFilter { packed: packed.into(), bias: bias.into(), depth, vectors, channels: [ic, oc] }
+    }
+
+    /// Input and output channels.
+    pub(crate) fn channels(&self) -> [usize; 2] {
+        self.channels
     }
 }
 
 impl core::fmt::Debug for TransformedFilter {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("TransformedFilter")
-            .field("ic", &self.depth)
-            .field("oc", &self.oc)
-            .finish_non_exhaustive()
+        f.debug_struct("TransformedFilter").field("channels", &self.channels).finish_non_exhaustive()
     }
 }
 
@@ -429,7 +436,7 @@ impl Products {
             filter.depth,
             "the filter reads other channels than the tiles have"
         );
-        assert_eq!([oc, h, w], [filter.oc, tiles.h, tiles.w], "the output map does not fit");
+        assert_eq!([oc, h, w], [filter.channels[1], tiles.h, tiles.w], "the output map does not fit");
         let packed = POINTS * filter.depth * filter.vectors * kernels.lanes();
         assert_eq!(filter.packed.len(), packed, "a filter packed for another instruction set");
         let panels = panels(kernels, filter.vectors).collect();

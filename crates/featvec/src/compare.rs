@@ -8,6 +8,7 @@ use std::fmt;
 use crate::{Error, ErrorKind, Result, Tensor};
 
 pub use encoding::Encoding;
+pub(crate) use rows::cosine;
 
 /// How two arrays differ.
 #[derive(Clone, Debug)]
@@ -210,7 +211,7 @@ fn measure(a: &Tensor, b: &Tensor) -> Comparison {
         max_error_row,
         max_error_of_largest: ratio(max_error, largest),
         relative_l2: ratio(squares.sqrt(), length.sqrt()),
-        cosines: a.iter_rows().zip(b.iter_rows()).map(|(a, b)| rows::cosine(a, b)).collect(),
+        cosines: a.iter_rows().zip(b.iter_rows()).map(|(a, b)| cosine(a, b)).collect(),
         cause: Cause::Identical,
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use featvec_kernels::{Kernels, Team, Workspace};
+use featvec_kernels::{Kernels, StepInfo, Team, Workspace};
 
 use crate::plan::{Mode, Plan, Request, Value};
 use crate::tensor::Tensor;
@@ -99,24 +100,47 @@ impl FeatureExtractor {
     /// Images of another shape, or with values that are no numbers; a size or an output that cannot be had (see
     /// [`Plan::new`]).
     pub fn run(&self, images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Vec<Tensor>> {
-        let &[n, h, w, 3] = images.shape() else {
-            let message = format!("images are [n, height, width, 3], not {:?}", images.shape());
-            return Err(Error::new(ErrorKind::Mismatch, "", message));
-        };
-        if let Some(index) = images.data().iter().position(|x| !x.is_finite()) {
-            let message = format!("element {index} of the images is {}", images.data()[index]);
-            return Err(Error::new(ErrorKind::Argument, "", message));
-        }
-        let mut wanted = outputs.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let request = Request { size: [h, w], mode, outputs: wanted };
-
+        let request = request(images, mode, outputs)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match state.plans.get(&request) {
+        self.run_request(&mut state, images, (&request, outputs)).map(|(tensors, _)| tensors)
+    }
+
+    /// How long each step of a [`run`](FeatureExtractor::run) takes, for all images together.
+    ///
+    /// # Errors
+    /// Those of [`run`](FeatureExtractor::run).
+    pub fn time_steps(
+        &self,
+        images: &Tensor,
+        mode: Mode,
+        outputs: &[Value],
+    ) -> Result<Vec<(StepInfo, Duration)>> {
+        let request = request(images, mode, outputs)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.workspace.time_steps(true);
+        let result = self.run_request(&mut state, images, (&request, outputs));
+        state.workspace.time_steps(false);
+        let (_, plan) = result?;
+        Ok(plan.program.steps().iter().cloned().zip(state.workspace.step_times()).collect())
+    }
+
+    /// What the processor can do at all: operations a second, by the threads and the instruction set in use, while
+    /// nothing but multiply-adds are computed for `duration`.
+    pub fn peak_flops(&self, duration: Duration) -> f64 {
+        self.kernels.peak_flops(&self.team, duration)
+    }
+
+    fn run_request(
+        &self,
+        state: &mut State,
+        images: &Tensor,
+        (request, outputs): (&Request, &[Value]),
+    ) -> Result<(Vec<Tensor>, Arc<Plan>)> {
+        let (n, [h, w]) = (images.rows(), request.size);
+        let plan = match state.plans.get(request) {
             Some(plan) => Arc::clone(plan),
             None => {
-                let plan = Arc::new(Plan::new(&self.variables, &request, self.kernels)?);
+                let plan = Arc::new(Plan::new(&self.variables, request, self.kernels)?);
                 if state.plans.len() >= MAX_PLANS {
                     state.plans.clear();
                 }
@@ -145,6 +169,22 @@ impl FeatureExtractor {
             });
             given.push(tensor);
         }
-        Ok(given)
+        Ok((given, plan))
     }
+}
+
+/// What is asked for, once the images are found to be images.
+fn request(images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Request> {
+    let &[_, h, w, 3] = images.shape() else {
+        let message = format!("images are [n, height, width, 3], not {:?}", images.shape());
+        return Err(Error::new(ErrorKind::Mismatch, "", message));
+    };
+    if let Some(index) = images.data().iter().position(|x| !x.is_finite()) {
+        let message = format!("element {index} of the images is {}", images.data()[index]);
+        return Err(Error::new(ErrorKind::Argument, "", message));
+    }
+    let mut wanted = outputs.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    Ok(Request { size: [h, w], mode, outputs: wanted })
 }

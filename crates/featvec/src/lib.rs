@@ -6,6 +6,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod accuracy;
+pub mod bench;
 pub mod cache;
 pub mod classify;
 pub mod compare;

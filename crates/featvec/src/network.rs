@@ -340,12 +340,18 @@ impl Network {
 
     /// All convolutions in order, the classifying layer (which has a bias and no ReLU) not among them.
     pub fn convs(&self) -> Vec<Conv> {
+        self.sized_convs(DEFAULT_SIZE).into_iter().map(|(conv, _)| conv).collect()
+    }
+
+    /// The same, each with the height and width of its result for a picture of `size` `[h, w]`.
+    pub fn sized_convs(&self, mut size: [usize; 2]) -> Vec<(Conv, [usize; 2])> {
         let mut convs = Vec::new();
         for stage in self.stages() {
+            size = stage.output_size(self.variant, size);
             match stage.body {
-                Body::Conv(conv) => convs.push(conv),
+                Body::Conv(conv) => convs.push((conv, size)),
                 Body::MaxPool(_) => {}
-                Body::Mixed(mixed) => convs.extend(mixed.convs().map(Conv::clone)),
+                Body::Mixed(mixed) => convs.extend(mixed.convs().map(|conv| (conv.clone(), size))),
             }
         }
         convs
@@ -410,20 +416,9 @@ impl Network {
     /// Multiplications (each with an addition) of a forward pass of one picture of `size` `[h, w]`, the classifying
     /// layer included.
     pub fn multiply_adds(&self, size: [usize; 2]) -> usize {
-        let mut total = 0;
-        let mut size = size;
-        for stage in self.stages() {
-            let convs: Vec<&Conv> = match &stage.body {
-                Body::Conv(conv) => vec![conv],
-                Body::MaxPool(_) => Vec::new(),
-                Body::Mixed(mixed) => mixed.convs().to_vec(),
-            };
-            size = stage.output_size(self.variant, size);
-            for conv in convs {
-                total += size[0] * size[1] * conv.shape.iter().product::<usize>();
-            }
-        }
-        total + self.logits().map_or(0, |conv| conv.shape.iter().product())
+        let logits = self.logits().map(|conv| (conv, [1, 1]));
+        let convs = self.sized_convs(size).into_iter().chain(logits);
+        convs.map(|(conv, [h, w])| h * w * conv.shape.iter().product::<usize>()).sum()
     }
 }
 

@@ -53,6 +53,11 @@ pub struct LoadArgs {
 }
 
 impl LoadArgs {
+    /// For inference, and otherwise as by default.
+    pub fn inference(fetch: FetchArgs) -> LoadArgs {
+        LoadArgs { tags: Vec::new(), threads: None, isa: None, fetch }
+    }
+
     /// Loads the module `handle`.
     ///
     /// # Errors

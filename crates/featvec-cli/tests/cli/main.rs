@@ -1,5 +1,6 @@
 //! The program as its users meet it: the real binary, its output, its exit codes and its files.
 
+mod bench;
 mod cache;
 mod classify;
 mod compare;

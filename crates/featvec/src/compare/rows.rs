@@ -105,7 +105,7 @@ fn place_of(row: &[f32], here: usize, targets: &[(&[f32], f64)]) -> Option<usize
 }
 
 /// The cosine of the angle between two rows; 1 for two rows of zeros, 0 for one.
-pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let (length_a, length_b) = (norm(a), norm(b));
     if length_a == 0.0 || length_b == 0.0 {
         return if length_a == length_b { 1.0 } else { 0.0 };
