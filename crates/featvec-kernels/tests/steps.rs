@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 
 use featvec_kernels::reference::{self, ConvShape};
+use featvec_kernels::winograd::{TransformedFilter, TransformedMap};
 use featvec_kernels::{
     Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Team, Workspace,
 };
@@ -138,6 +139,107 @@ fn convolutions_of_maps() {
                 let worst = worst(&results[index], &expected);
                 let depth = size * size * ic;
                 assert!(worst <= tolerance(depth + 4), "{kernels:?} {shape:?}: {worst:e}");
+            }
+        }
+    }
+}
+
+/// Winograd's sums are of the same products, but of numbers up to 15 times as large, which cancel.
+fn winograd_tolerance(depth: usize) -> f64 {
+    tolerance(depth + 4) * 15.0
+}
+
+#[test]
+fn convolutions_by_winograds_algorithm() {
+    for kernels in Kernels::present() {
+        // Maps that end inside a tile, at its end, and before the first is full; one tile and more than are held at a
+        // time; rests of blocks and of panels.
+        for (h, w, ic, oc) in
+            [(1, 1, 16, 16), (7, 7, 24, 48), (8, 12, 33, 40), (3, 29, 20, 7), (37, 38, 16, 72), (14, 14, 96, 33)]
+        {
+            let mut numbers = Numbers(h as u64 * 77 + oc as u64);
+            let lift = Lift::new(&mut numbers, ic);
+            let (mut program, input, end) = lifted(kernels, &lift, ([h, w], 1));
+            let output = Map::new(end, kernels.lanes(), [oc, h, w], 2);
+            let mut offset = (end + output.len()).next_multiple_of(16);
+            let (weights, bias) = (numbers.take(9 * ic * oc), numbers.take(oc));
+            let shape = ConvShape {
+                input: [h, w, ic],
+                filter: [3, 3, ic, oc],
+                stride: 1,
+                padding: Padding { top: 1, left: 1, bottom: 1, right: 1 },
+            };
+            let filter = Filter { weights: &weights, bias: &bias, shape: shape.filter };
+            let filter = TransformedFilter::new(kernels, filter);
+            // The first row of tiles apart from the others.
+            let rows = TransformedMap::rows_of(h);
+            for rows in [0..1, 1..rows] {
+                if !rows.is_empty() {
+                    let tiles = TransformedMap::new(offset, input, rows, 1);
+                    offset += tiles.len().next_multiple_of(16);
+                    program.push(vec![Step::WinogradInput { input, tiles: tiles.clone() }]);
+                    let filter = filter.clone();
+                    program.push(vec![Step::WinogradOutput { tiles, filter, output, relu: true }]);
+                }
+            }
+            program.push(vec![Step::Store { map: output, output: 0 }]);
+            let pictures = numbers.take(3 * h * w * 3);
+            let got = run(&program, 2, &pictures, 3 * h * w * oc);
+            let expected: Vec<f64> = pictures
+                .chunks_exact(h * w * 3)
+                .flat_map(|picture| reference::conv(&shape, &lift.expect(picture, [h, w]), &weights, &bias))
+                .map(|x| x.max(0.0))
+                .collect();
+            let worst = worst(&got, &expected);
+            assert!(worst <= winograd_tolerance(9 * ic), "{kernels:?} {shape:?}: {worst:e}");
+        }
+    }
+}
+
+/// A network with an early and a late part: a transformed map of a group lies in the early part.
+#[test]
+fn groups_of_images_get_the_bits_of_single_ones() {
+    for kernels in Kernels::present() {
+        let mut numbers = Numbers(21);
+        let ([h, w], c, oc) = ([9, 10], 20, 35);
+        let lift = Lift::new(&mut numbers, c);
+        let (mut program, first, end) = lifted(kernels, &lift, ([h, w], 1));
+        let rows = 0..TransformedMap::rows_of(h);
+        let tiles = TransformedMap::new(end, first, rows, Program::GROUP);
+        let split = (end + tiles.len()).next_multiple_of(16);
+        let late = Map::new(split, kernels.lanes(), [c, h, w], 1);
+        let output = Map::new((split + late.len()).next_multiple_of(16), kernels.lanes(), [oc, h, w], 0);
+        let pool = Step::MaxPool { input: first, output: late, size: 3, stride: 1, before: [1, 1] };
+        program.push(vec![pool]);
+        program.split(split);
+        let (weights, bias) = (numbers.take(9 * c * oc), numbers.take(oc));
+        let filter = Filter { weights: &weights, bias: &bias, shape: [3, 3, c, oc] };
+        let filter = TransformedFilter::new(kernels, filter);
+        program.push(vec![Step::WinogradInput { input: late, tiles: tiles.clone() }]);
+        program.push(vec![Step::WinogradOutput { tiles, filter, output, relu: false }]);
+        program.push(vec![Step::Store { map: output, output: 0 }]);
+        let (picture_len, map_len) = (h * w * 3, h * w * oc);
+        let pictures = numbers.take(23 * picture_len);
+        let alone: Vec<f32> = pictures
+            .chunks_exact(picture_len)
+            .flat_map(|picture| run(&program, 1, picture, map_len))
+            .collect();
+        let shape = ConvShape {
+            input: [h, w, c],
+            filter: [3, 3, c, oc],
+            stride: 1,
+            padding: Padding { top: 1, left: 1, bottom: 1, right: 1 },
+        };
+        let map = lift.expect(&pictures[..picture_len], [h, w]);
+        let map = reference::max_pool([h, w, c], &map, [3, 1], ([1, 1], [h, w]));
+        let worst = worst(&alone[..map_len], &reference::conv(&shape, &map, &weights, &bias));
+        assert!(worst <= winograd_tolerance(9 * c), "{kernels:?}: {worst:e}");
+        for (threads, n) in [(1, 23), (2, 23), (2, 1), (3, 5), (5, 4), (4, 23)] {
+            let mut workspace = Workspace::new();
+            for _ in 0..2 {
+                let mut got = vec![f32::NAN; n * map_len];
+                program.run(&team(threads), &mut workspace, &pictures[..n * picture_len], &mut [&mut got]);
+                assert!(got == alone[..n * map_len], "{kernels:?}: {n} images, {threads} threads");
             }
         }
     }
@@ -332,6 +434,27 @@ fn an_output_is_stored_to_once() {
     let (mut program, input, _) = lifted(kernels, &lift, ([4, 4], 0));
     program.push(vec![Step::Store { map: input, output: 0 }]);
     program.push(vec![Step::Store { map: input.slice(0, 8), output: 0 }]);
+}
+
+#[test]
+#[should_panic(expected = "a transformed map without room for a group")]
+fn late_maps_are_transformed_for_a_group() {
+    let kernels = Kernels::best();
+    let lift = Lift::new(&mut Numbers(1), 8);
+    let (mut program, input, end) = lifted(kernels, &lift, ([4, 4], 1));
+    let tiles = TransformedMap::new(end, input, 0..1, Program::GROUP - 1);
+    program.split((end + tiles.len()).next_multiple_of(16));
+    program.push(vec![Step::WinogradInput { input, tiles }]);
+}
+
+#[test]
+#[should_panic(expected = "a place on the wrong side of the split")]
+fn late_phases_leave_early_maps_alone() {
+    let kernels = Kernels::best();
+    let lift = Lift::new(&mut Numbers(1), 8);
+    let (mut program, input, end) = lifted(kernels, &lift, ([4, 4], 0));
+    program.split(end);
+    program.push(vec![Step::Store { map: input, output: 0 }]);
 }
 
 #[test]
