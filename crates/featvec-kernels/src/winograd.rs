@@ -17,7 +17,7 @@ use crate::conv::{Filter, LINE, MAX_ROWS, MAX_VECTORS, Tile};
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Map, checked_end};
-use crate::simd::Simd;
+use crate::simd::{MAX_LANES, Simd};
 
 /// Rows and columns of pixels that a tile computes.
 const OUT: usize = 4;
@@ -357,20 +357,25 @@ impl TransformedFilter {
         for panel in panels(kernels, vectors) {
             let width = panel.len() * lanes;
             let columns = panel.start * lanes..oc.min(panel.end * lanes);
-            let mut taps = vec![[[0.0; 3]; 3]; columns.len()];
+            // Loops over output channels are innermost, so that the compiler makes vectors of them.
+            let mut half = [[[0.0; MAX_VECTORS * MAX_LANES]; 3]; IN];
             for i in 0..ic {
-                for (ky, kx) in (0..3).flat_map(|ky| (0..3).map(move |kx| (ky, kx))) {
-                    let row = &filter.weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
-                    for (taps, w) in taps.iter_mut().zip(row) {
-                        taps[ky][kx] = f64::from(*w);
+                let taps =
+                    |ky: usize, kx: usize| &filter.weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
+                for (half, g) in half.iter_mut().zip(FILTER) {
+                    for (kx, half) in half.iter_mut().enumerate() {
+                        let taps = taps(0, kx).iter().zip(taps(1, kx)).zip(taps(2, kx));
+                        for (half, ((a, b), c)) in half.iter_mut().zip(taps) {
+                            *half = dot(g, [f64::from(*a), f64::from(*b), f64::from(*c)]);
+                        }
                     }
                 }
-                for (o, taps) in taps.iter().enumerate() {
-                    let half =
-                        FILTER.map(|g| [0, 1, 2].map(|kx| dot(g, [taps[0][kx], taps[1][kx], taps[2][kx]])));
-                    for (y, half) in half.into_iter().enumerate() {
-                        for (x, g) in FILTER.into_iter().enumerate() {
-                            packed[first + ((y * IN + x) * depth + i) * width + o] = dot(g, half) as f32;
+                for (y, half) in half.iter().enumerate() {
+                    for (x, g) in FILTER.into_iter().enumerate() {
+                        let to = &mut packed[first + ((y * IN + x) * depth + i) * width..][..columns.len()];
+                        let half = half[0].iter().zip(&half[1]).zip(&half[2]);
+                        for (to, ((a, b), c)) in to.iter_mut().zip(half) {
+                            *to = dot(g, [*a, *b, *c]) as f32;
                         }
                     }
                 }

@@ -154,9 +154,14 @@ fn convolutions_by_winograds_algorithm() {
     for kernels in Kernels::present() {
         // Maps that end inside a tile, at its end, and before the first is full; one tile and more than are held at a
         // time; rests of blocks and of panels.
-        for (h, w, ic, oc) in
-            [(1, 1, 16, 16), (7, 7, 24, 48), (8, 12, 33, 40), (3, 29, 20, 7), (37, 38, 16, 72), (14, 14, 96, 33)]
-        {
+        for (h, w, ic, oc) in [
+            (1, 1, 16, 16),
+            (7, 7, 24, 48),
+            (8, 12, 33, 40),
+            (3, 29, 20, 7),
+            (37, 38, 16, 72),
+            (14, 14, 96, 33),
+        ] {
             let mut numbers = Numbers(h as u64 * 77 + oc as u64);
             let lift = Lift::new(&mut numbers, ic);
             let (mut program, input, end) = lifted(kernels, &lift, ([h, w], 1));

@@ -103,11 +103,12 @@ impl ConvVariables {
                     .iter()
                     .map(|variance| 1.0 / (f64::from(*variance) + f64::from(epsilon)).sqrt())
                     .collect();
-                let weights = self
-                    .weights
-                    .chunks_exact(scale.len())
-                    .flat_map(|row| row.iter().zip(&scale).map(|(w, scale)| (f64::from(*w) * scale) as f32))
-                    .collect();
+                let mut weights = self.weights.clone();
+                for row in weights.chunks_exact_mut(scale.len()) {
+                    for (w, scale) in row.iter_mut().zip(&scale) {
+                        *w = (f64::from(*w) * scale) as f32;
+                    }
+                }
                 let bias = beta
                     .iter()
                     .zip(moving_mean)
