@@ -37,7 +37,7 @@ fn variables() -> Variables {
 /// `(batch, threads)`.
 #[divan::bench(args = [(1, 1), (1, 2), (32, 1), (32, 2)], sample_count = 20)]
 fn features(bencher: Bencher<'_, '_>, (batch, threads): (usize, usize)) {
-    let options = RunOptions { threads: NonZeroUsize::new(threads), isa: None };
+    let options = RunOptions { threads: NonZeroUsize::new(threads), ..RunOptions::default() };
     let extractor = FeatureExtractor::new(variables(), &options).unwrap();
     let [h, w] = DEFAULT_SIZE;
     let images = Tensor::new([batch, h, w, 3], numbers(batch * h * w * 3)).unwrap();

@@ -6,18 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use featvec_kernels::{Kernels, Team, Workspace};
 
-use crate::plan::{Mode, Plan, Request, Value};
+use crate::calibration::{Calibration, builtin_pictures};
+use crate::plan::{Mode, Plan, Precision, Request, Value};
 use crate::tensor::Tensor;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 
-/// How a network runs; not what it computes, which is the same for any of these but the instruction set.
+/// How a network runs. What it computes is the same for any number of threads, and all but the same for any instruction
+/// set.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Threads to use; none means as many as the process may run at once (cgroup limits and affinity respected).
     pub threads: Option<NonZeroUsize>,
-    /// The instruction set by name (`avx512`, `avx2`, `neon`, `portable`); none means the fastest present.
+    /// The instruction set by name ([`Kernels::name`]); none means the fastest present.
     pub isa: Option<String>,
+    /// What it computes in.
+    pub precision: Precision,
 }
 
 /// A network ready to run. It can be shared between threads; runs take turns.
@@ -25,12 +29,14 @@ pub struct FeatureExtractor {
     variables: Variables,
     kernels: &'static Kernels,
     team: Team,
+    precision: Precision,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    plans: HashMap<Request, Arc<Plan>>,
+    plans: HashMap<(Precision, Request), Arc<Plan>>,
+    calibration: Option<Arc<Calibration>>,
     workspace: Workspace,
 }
 
@@ -73,7 +79,8 @@ impl FeatureExtractor {
             );
         }
         let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
-        Ok(FeatureExtractor { variables, kernels, team, state: Mutex::default() })
+        let precision = options.precision;
+        Ok(FeatureExtractor { variables, kernels, team, precision, state: Mutex::default() })
     }
 
     /// The network's trained numbers.
@@ -91,6 +98,19 @@ impl FeatureExtractor {
         self.team.members()
     }
 
+    /// What it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Sets what the bytes of [`Precision::Int8`] stand for; without, it is [measured](Calibration::measure) on built-in
+    /// pictures by the first run.
+    pub fn calibrate(&self, calibration: Calibration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.calibration = Some(Arc::new(calibration));
+        state.plans.retain(|(precision, _), _| *precision == Precision::F32);
+    }
+
     /// Computes `outputs` for `images`, `[n, h, w, 3]` in [0, 1], red first: each output is `[n, ...]`, in the order
     /// asked for. The bits of a row depend on that row alone (with [`Mode::BatchStatistics`]: on the whole batch), not
     /// on the number of threads.
@@ -99,6 +119,16 @@ impl FeatureExtractor {
     /// Images of another shape, or with values that are no numbers; a size or an output that cannot be had (see
     /// [`Plan::new`]).
     pub fn run(&self, images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Vec<Tensor>> {
+        self.run_in(self.precision, images, mode, outputs)
+    }
+
+    pub(crate) fn run_in(
+        &self,
+        precision: Precision,
+        images: &Tensor,
+        mode: Mode,
+        outputs: &[Value],
+    ) -> Result<Vec<Tensor>> {
         let &[n, h, w, 3] = images.shape() else {
             let message = format!("images are [n, height, width, 3], not {:?}", images.shape());
             return Err(Error::new(ErrorKind::Mismatch, "", message));
@@ -112,18 +142,25 @@ impl FeatureExtractor {
         wanted.dedup();
         let request = Request { size: [h, w], mode, outputs: wanted };
 
+        let calibration = match precision {
+            Precision::F32 => None,
+            Precision::Int8 => Some(self.calibration()?),
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match state.plans.get(&request) {
+        let key = (precision, request);
+        let plan = match state.plans.get(&key) {
             Some(plan) => Arc::clone(plan),
             None => {
-                let plan = Arc::new(Plan::new(&self.variables, &request, self.kernels)?);
+                let plan = Plan::new(&self.variables, &key.1, self.kernels, calibration.as_deref())?;
+                let plan = Arc::new(plan);
                 if state.plans.len() >= MAX_PLANS {
                     state.plans.clear();
                 }
-                state.plans.insert(request.clone(), Arc::clone(&plan));
+                state.plans.insert(key.clone(), Arc::clone(&plan));
                 plan
             }
         };
+        let (_, request) = key;
         let bytes = plan.program.workspace_bytes(n, self.threads());
         if bytes.is_none_or(|bytes| bytes > MAX_WORKSPACE_BYTES) {
             let message =
@@ -146,5 +183,15 @@ impl FeatureExtractor {
             given.push(tensor);
         }
         Ok(given)
+    }
+
+    /// What bytes stand for; measured on built-in pictures where nobody has said.
+    fn calibration(&self) -> Result<Arc<Calibration>> {
+        let held = self.state.lock().unwrap_or_else(PoisonError::into_inner).calibration.clone();
+        if let Some(calibration) = held {
+            return Ok(calibration);
+        }
+        self.calibrate(Calibration::measure(self, &builtin_pictures())?);
+        self.calibration()
     }
 }

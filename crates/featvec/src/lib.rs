@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod calibration;
 pub mod classify;
 pub mod compare;
 pub mod extractor;

@@ -70,7 +70,7 @@ impl LoadArgs {
             // Only a handle that is a URL needs a cache, and only then it matters that there is none.
             cache: self.fetch.cache().ok(),
             fetch: self.fetch.options(),
-            run: RunOptions { threads: self.threads, isa: self.isa.clone() },
+            run: RunOptions { threads: self.threads, isa: self.isa.clone(), ..RunOptions::default() },
         };
         let module = Module::load_with(handle, &options, &mut |progress| talk.download(progress));
         talk.end();
