@@ -33,17 +33,17 @@ impl Calibration {
         if n == 0 {
             return Err(Error::new(ErrorKind::Argument, "", "no pictures to calibrate with"));
         }
-        let values = values(&extractor.variables().network.stages());
-        let wanted: Vec<Value> = values.iter().map(|(value, _)| *value).collect();
-        let mut ranges: Vec<Range> = values.iter().map(|(_, lrn)| Range::new(*lrn)).collect();
+        let maps = maps(&extractor.variables().network.stages());
+        let measured: Vec<Value> = maps.iter().map(|map| map.measured).collect();
+        let mut ranges: Vec<Range> = maps.iter().map(|map| Range::new(map.lrn)).collect();
         for pictures in images.data().chunks(PICTURES_AT_ONCE * h * w * 3) {
             let pictures = Tensor::new([pictures.len() / (h * w * 3), h, w, 3], pictures.to_vec())?;
-            let maps = extractor.run_in(Precision::F32, &pictures, Mode::Inference, &wanted)?;
-            for (range, map) in ranges.iter_mut().zip(&maps) {
-                range.add(map);
+            let results = extractor.run_in(Precision::F32, &pictures, Mode::Inference, &measured)?;
+            for (range, result) in ranges.iter_mut().zip(&results) {
+                range.add(result);
             }
         }
-        let steps = wanted.into_iter().zip(ranges.iter().map(Range::step)).collect();
+        let steps = maps.iter().map(|map| map.value).zip(ranges.iter().map(Range::step)).collect();
         Ok(Calibration { steps })
     }
 
@@ -61,25 +61,34 @@ impl Calibration {
     }
 }
 
-/// The maps that have steps of their own, with the normalisation that reads them, if one does.
-fn values(stages: &[Stage]) -> Vec<(Value, Option<Lrn>)> {
-    let mut values = Vec::new();
+/// A map that has a step of its own.
+struct Measured {
+    value: Value,
+    /// What is measured for it: after a pool, which passes on the larger numbers only, the pool's result.
+    measured: Value,
+    /// The normalisation that reads it, if one does.
+    lrn: Option<Lrn>,
+}
+
+fn maps(stages: &[Stage]) -> Vec<Measured> {
+    let mut maps = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
-        let next = stages.get(index + 1).filter(|next| matches!(next.body, Body::MaxPool(_)));
-        match stage.body {
-            Body::Conv(_) => {
-                values.push((Value::Stage(index), stage.norm.or(next.and_then(|next| next.norm))));
-            }
-            // Its bytes are those of its input.
-            Body::MaxPool(_) => {}
-            Body::Mixed(_) => {
-                values.push((Value::Stage(index), None));
-                values.extend([1, 2].map(|branch| (Value::Reduced(index, branch), None)));
-            }
+        let pool = index + 1;
+        let pooled = stages.get(pool).filter(|next| matches!(next.body, Body::MaxPool(_)) && stage.norm.is_none());
+        let (measured, lrn) = match pooled {
+            Some(pooled) => (Value::Stage(pool), pooled.norm),
+            None => (Value::Stage(index), stage.norm),
+        };
+        let plain = |value| Measured { value, measured: value, lrn: None };
+        if !matches!(stage.body, Body::MaxPool(_)) {
+            maps.push(Measured { value: Value::Stage(index), measured, lrn });
         }
-        values.extend(stage.norm.map(|_| (Value::Normed(index), None)));
+        if matches!(stage.body, Body::Mixed(_)) {
+            maps.extend([1, 2].map(|branch| plain(Value::Reduced(index, branch))));
+        }
+        maps.extend(stage.norm.map(|_| plain(Value::Normed(index))));
     }
-    values
+    maps
 }
 
 /// What is known of the numbers of a map.
