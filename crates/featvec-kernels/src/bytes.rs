@@ -5,11 +5,18 @@
 use core::ops::Range;
 
 use crate::conv::{Tile, accumulate};
+use crate::group::Slot;
 use crate::lrn::LrnRow;
 use crate::map::{Image, Levels, Map};
 use crate::pool::PoolRow;
 use crate::program::Affine;
 use crate::simd::Dot;
+
+/// [`Dot::PIXEL`] of bytes.
+pub(crate) const BYTE_PIXEL: usize = Map::BYTE_LANES / 4;
+
+/// [`Dot::IMAGE_STEP`] of bytes: a pixel of the picture is a word.
+pub(crate) const BYTE_IMAGE_STEP: usize = 2;
 
 /// Sums of products of bytes: [`Dot`] over words of four unsigned bytes of input and four signed ones of filter.
 pub(crate) trait ByteDot: Dot {
@@ -36,7 +43,7 @@ pub(crate) trait ByteDot: Dot {
 /// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // as in `accumulate`
-pub(crate) unsafe fn byte_tile<B: ByteDot, const ROWS: usize, const VECTORS: usize>(
+pub(crate) unsafe fn byte_tile<B: ByteDot, const STEP: usize, const ROWS: usize, const VECTORS: usize>(
     bytes: B,
     tile: &Tile<'_>,
 ) {
@@ -46,11 +53,12 @@ pub(crate) unsafe fn byte_tile<B: ByteDot, const ROWS: usize, const VECTORS: usi
         for v in 1..VECTORS {
             bias[v] = bytes.load_sums(tile.bias.add(v * B::LANES));
         }
-        let sums = accumulate(bytes, tile, [bias; ROWS]);
+        let sums = accumulate::<B, STEP, ROWS, VECTORS>(bytes, tile, [bias; ROWS]);
         for v in 0..VECTORS {
             let factor = bytes.load_factors(tile.factors.add(v * B::LANES));
             for r in 0..ROWS {
-                bytes.store_bytes(sums[r][v], factor, tile.outputs[v][r]);
+                let to = tile.outputs[v][r / B::RUN].add(r % B::RUN * B::PIXEL);
+                bytes.store_bytes(sums[r][v], factor, to);
             }
         }
     }
@@ -71,17 +79,15 @@ type Pixel = [u8; Map::BYTE_LANES];
 /// # Safety
 /// The rows named can be read and the output row be written.
 pub(crate) unsafe fn max_pool_row(row: &PoolRow) {
-    // SAFETY: pixel `x` of input row `y`, for those that the caller vouches for.
-    let at = |y: usize, x: usize| unsafe { *row.input.add(y * row.input_pitch).cast::<Pixel>().add(x) };
+    let [a, b, c] = row.lines();
+    // SAFETY: pixel `x` of the rows named, for those that the window has (contract).
+    let column = |x: usize| unsafe {
+        let at = |line: *const f32| *line.cast::<Pixel>().add(x);
+        larger(larger(at(a), at(b)), at(c))
+    };
     for x in 0..row.output_w {
-        let start = (x * row.stride).saturating_sub(row.left);
-        let end = (x * row.stride + row.size - row.left).min(row.input_w);
-        let mut max = [0; Map::BYTE_LANES];
-        for y in row.rows.clone() {
-            for column in start..end {
-                max = larger(max, at(y, column));
-            }
-        }
+        let [left, middle, right] = row.columns(x);
+        let max = larger(larger(column(left), column(middle)), column(right));
         // SAFETY: the caller vouches for the output row.
         unsafe { *row.output.cast::<Pixel>().add(x) = max };
     }
@@ -141,13 +147,13 @@ pub(crate) unsafe fn lrn_row(row: &LrnRow, [step, output_step]: [f32; 2]) {
 /// The mean over all pixels of block `block` of a byte map, as `f32` into `output`.
 ///
 /// # Safety
-/// Both maps lie inside the arena, and nobody else touches the block's channels of `output`.
-pub(crate) unsafe fn mean_block(arena: *mut f32, (input, step): (&Map, f32), output: &Map, block: usize) {
+/// Both maps lie inside the slot, and nobody else touches the block's channels of `output`.
+pub(crate) unsafe fn mean_block(slot: Slot, (input, step): (&Map, f32), output: &Map, block: usize) {
     let [channels, h, w] = input.shape();
     let mut sums = [0u32; Map::BYTE_LANES];
     for y in 0..h {
         // SAFETY: the first pixel of a row of the block (contract).
-        let row: *const Pixel = unsafe { arena.add(input.origin(block) + y * input.pitch()) }.cast();
+        let row: *const Pixel = slot.at(input.origin(block) + y * input.pitch()).cast();
         for x in 0..w {
             // SAFETY: a pixel of the row.
             for (sum, value) in sums.iter_mut().zip(unsafe { *row.add(x) }) {
@@ -160,21 +166,21 @@ pub(crate) unsafe fn mean_block(arena: *mut f32, (input, step): (&Map, f32), out
     for (channel, sum) in (first..channels).zip(sums) {
         let place = output.origin(channel / output.lanes()) + channel % output.lanes();
         // SAFETY: a channel of the block (contract).
-        unsafe { *arena.add(place) = sum as f32 * scale };
+        unsafe { *slot.at(place) = sum as f32 * scale };
     }
 }
 
 /// Row `y` of a byte map as `f32` into `row`, `[w, c]`.
 ///
 /// # Safety
-/// The map lies inside the arena, and nobody writes it meanwhile.
-pub(crate) unsafe fn store_row(arena: *const f32, (map, step): (&Map, f32), y: usize, row: &mut [f32]) {
+/// The map lies inside the slot, and nobody writes it meanwhile.
+pub(crate) unsafe fn store_row(slot: Slot, (map, step): (&Map, f32), y: usize, row: &mut [f32]) {
     let [channels, _, _] = map.shape();
     for (x, values) in row.chunks_exact_mut(channels).enumerate() {
         for (block, values) in values.chunks_mut(Map::BYTE_LANES).enumerate() {
             let word = map.origin(block) + y * map.pitch() + x * map.words();
             // SAFETY: a pixel of the map (contract).
-            let pixel = unsafe { *arena.add(word).cast::<Pixel>() };
+            let pixel = unsafe { *slot.at(word).cast::<Pixel>() };
             for (value, byte) in values.iter_mut().zip(pixel) {
                 *value = f32::from(byte) * step;
             }
@@ -186,10 +192,10 @@ pub(crate) unsafe fn store_row(arena: *const f32, (map, step): (&Map, f32), y: u
 /// `affine` belongs to.
 ///
 /// # Safety
-/// `image` lies inside the arena, `from` has its size, `rows` are rows of it with its padding, and nobody else touches
+/// `image` lies inside the slot, `from` has its size, `rows` are rows of it with its padding, and nobody else touches
 /// these rows meanwhile.
 pub(crate) unsafe fn convert_rows(
-    (arena, image): (*mut f32, &Image),
+    (slot, image): (Slot, &Image),
     levels: &Levels,
     affine: &Affine,
     (from, rows): (&[f32], Range<usize>),
@@ -206,7 +212,7 @@ pub(crate) unsafe fn convert_rows(
     for y in rows {
         // SAFETY: a row of the padded picture, this thread's alone (contract).
         let row = unsafe {
-            let start = arena.add(image.offset + y * image.pitch()).cast::<u32>();
+            let start = slot.at(image.offset + y * image.pitch()).cast::<u32>();
             core::slice::from_raw_parts_mut(start, image.pitch())
         };
         row.fill(padding);

@@ -9,17 +9,23 @@
 use core::ops::Range;
 
 use crate::arena::Aligned;
+use crate::group::Slot;
 use crate::kernels::{Kernels, Tiles};
 use crate::map::{Element, Image, Map};
+use crate::prefetch;
 use crate::quantize::{ByteFilter, Channel};
 use crate::simd::{Dot, Simd};
 
 pub(crate) const MAX_ROWS: usize = 14;
 pub(crate) const MAX_VECTORS: usize = 4;
 
+/// Elements of a cache line.
+pub(crate) const LINE: usize = 16;
+
 /// What the micro-kernel needs to compute one tile.
 pub(crate) struct Tile<'a> {
-    /// The first input element of each pixel.
+    /// The first input element of each run of pixels that are neighbours in memory: of each pixel where runs are one
+    /// pixel long. All runs but the last have the full length.
     pub rows: [*const f32; MAX_ROWS],
     /// Offsets from `rows` at which the segments of the depth begin.
     pub segments: &'a [usize],
@@ -27,34 +33,39 @@ pub(crate) struct Tile<'a> {
     pub depth: usize,
     /// The packed filter: `[segment][depth][vectors][lanes]`.
     pub panel: *const f32,
-    /// `[vectors][lanes]`: integers where the input is bytes.
+    /// What to ask farther caches for meanwhile: a cache line for each step of the depth.
+    pub next_panel: *const f32,
+    /// Elements from here to the rows of the next tile, which follow each other.
+    pub rows_ahead: usize,
+    /// `[vectors][lanes]`, integers where the input is bytes; null if the bare sums are wanted.
     pub bias: *const f32,
     /// `[vectors][lanes]`: what sums over bytes are multiplied by; of no meaning where the input is `f32`.
     pub factors: *const f32,
     /// Lower bound of the result: 0 for ReLU, else minus infinity.
     pub floor: f32,
-    /// Where each vector of each pixel goes.
+    /// Where each vector of each run of pixels goes.
     pub outputs: [[*mut f32; MAX_ROWS]; MAX_VECTORS],
 }
 
-/// `sums` and, over the whole depth, input x filter for `ROWS` pixels and `VECTORS` vectors.
+/// `sums` and, over the whole depth, input x filter for `ROWS` pixels, `STEP` words apart, and `VECTORS` vectors.
 ///
 /// # Safety
 /// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
 #[inline(always)]
 // Indices, not iterators: with closures inside, the compiler no longer keeps the sums in registers.
 #[allow(clippy::needless_range_loop)]
-pub(crate) unsafe fn accumulate<D: Dot, const ROWS: usize, const VECTORS: usize>(
+pub(crate) unsafe fn accumulate<D: Dot, const STEP: usize, const ROWS: usize, const VECTORS: usize>(
     dot: D,
     tile: &Tile<'_>,
     mut sums: [[D::Sum; VECTORS]; ROWS],
 ) -> [[D::Sum; VECTORS]; ROWS] {
     let mut panel = tile.panel;
+    let mut next_panel = tile.next_panel;
     for &segment in tile.segments {
         let mut rows = [core::ptr::null(); ROWS];
         for r in 0..ROWS {
             // SAFETY: within the input (contract).
-            rows[r] = unsafe { tile.rows[r].add(segment) };
+            rows[r] = unsafe { tile.rows[r / D::RUN].add(segment + r % D::RUN * STEP) };
         }
         for d in 0..tile.depth {
             // SAFETY: within the panel (contract).
@@ -63,6 +74,9 @@ pub(crate) unsafe fn accumulate<D: Dot, const ROWS: usize, const VECTORS: usize>
                 // SAFETY: as above.
                 filter[v] = unsafe { dot.load_filter(panel.add(v * D::LANES)) };
             }
+            prefetch::far(next_panel);
+            next_panel = next_panel.wrapping_add(LINE);
+            prefetch::near(rows[0].wrapping_add(tile.rows_ahead + d * LINE));
             for r in 0..ROWS {
                 // SAFETY: within the segment (contract).
                 let input = unsafe { dot.splat_input(rows[r].add(d)) };
@@ -77,22 +91,42 @@ pub(crate) unsafe fn accumulate<D: Dot, const ROWS: usize, const VECTORS: usize>
     sums
 }
 
-/// `max(floor, bias + sum over the depth of input x filter)` for `ROWS` pixels and `VECTORS` vectors.
+/// `max(floor, bias + sum over the depth of input x filter)`, or the bare sum, for `ROWS` pixels, `STEP` words apart,
+/// and `VECTORS` vectors.
 ///
 /// # Safety
 /// All pointers of `tile` that `ROWS`, `VECTORS`, the segments and the depth lead to are valid.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // as in `accumulate`
-pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile<'_>) {
+pub(crate) unsafe fn tile<S: Simd, const STEP: usize, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    tile: &Tile<'_>,
+) {
     // SAFETY: forwarded to the caller.
-    let sums = unsafe { accumulate(simd, tile, [[simd.splat(0.0); VECTORS]; ROWS]) };
+    let sums =
+        unsafe { accumulate::<S, STEP, ROWS, VECTORS>(simd, tile, [[simd.splat(0.0); VECTORS]; ROWS]) };
+    if tile.bias.is_null() {
+        for v in 0..VECTORS {
+            for r in 0..ROWS {
+                // SAFETY: the outputs are writable (contract).
+                unsafe {
+                    simd.store(
+                        tile.outputs[v][r / <S as Dot>::RUN].add(r % <S as Dot>::RUN * S::PIXEL),
+                        sums[r][v],
+                    )
+                };
+            }
+        }
+        return;
+    }
     let floor = simd.splat(tile.floor);
     for v in 0..VECTORS {
         // SAFETY: `bias` has VECTORS vectors, and the outputs are writable (contract).
         unsafe {
             let bias = simd.load(tile.bias.add(v * <S as Simd>::LANES));
             for r in 0..ROWS {
-                simd.store(tile.outputs[v][r], simd.max(simd.add(sums[r][v], bias), floor));
+                let to = tile.outputs[v][r / <S as Dot>::RUN].add(r % <S as Dot>::RUN * S::PIXEL);
+                simd.store(to, simd.max(simd.add(sums[r][v], bias), floor));
             }
         }
     }
@@ -107,6 +141,16 @@ pub struct Filter<'a> {
     pub bias: &'a [f32],
     /// `[kh, kw, ic, oc]`.
     pub shape: [usize; 4],
+}
+
+impl Filter<'_> {
+    /// # Panics
+    /// Where the numbers do not fit the shape.
+    pub(crate) fn check(&self) {
+        let [kh, kw, ic, oc] = self.shape;
+        assert_eq!(self.weights.len(), kh * kw * ic * oc, "weights do not fit their shape");
+        assert_eq!(self.bias.len(), oc, "biases do not fit the filter");
+    }
 }
 
 /// One of the convolutions that read the same input in one step.
@@ -131,6 +175,7 @@ pub(crate) struct Conv {
     input: Range<usize>,
     panels: Vec<Panel>,
     tiles: &'static Tiles,
+    shape: TileShape,
     packed: Aligned,
     bias: Aligned,
     factors: Aligned,
@@ -142,6 +187,17 @@ pub(crate) struct Conv {
     chunk: usize,
     /// Whether items are ordered by panel first: the larger of filter and input is what a member should not share.
     by_panel: bool,
+}
+
+/// Which of the tiles fit the way from pixel to pixel.
+#[derive(Clone, Copy)]
+enum TileShape {
+    /// Of blocks of channels.
+    Map,
+    /// Of the picture, with stride 2.
+    Image,
+    /// With any other stride: pixel by pixel, where runs are longer than that.
+    Any,
 }
 
 /// Some vectors of output channels that a tile computes together.
@@ -190,6 +246,7 @@ impl Conv {
             segments,
             depth: kw * input.words(),
             range: input.range(),
+            tiles: TileShape::Map,
             bytes: match input.element() {
                 Element::F32 => None,
                 Element::U8 { step } => Some(vec![Channel { step, zero: 0 }; ic]),
@@ -225,6 +282,7 @@ impl Conv {
             segments: (0..kh).map(|ky| ky * image.pitch()).collect(),
             depth: kw * image.words(),
             range: image.range(),
+            tiles: if stride == 2 { TileShape::Image } else { TileShape::Any },
             bytes: image.levels.map(|levels| {
                 levels.step.into_iter().zip(levels.zero).map(|(step, zero)| Channel { step, zero }).collect()
             }),
@@ -249,14 +307,13 @@ impl Conv {
         let mut columns = Vec::new();
         let mut byte_filters = Vec::new();
         for (index, branch) in branches.iter().enumerate() {
-            let [kh, kw, ic, oc] = branch.filter.shape;
+            let oc = branch.filter.shape[3];
+            branch.filter.check();
             assert_eq!(
                 branch.filter.shape[..3],
                 branches[0].filter.shape[..3],
                 "branches of different sizes"
             );
-            assert_eq!(branch.filter.weights.len(), kh * kw * ic * oc, "weights do not fit their shape");
-            assert_eq!(branch.filter.bias.len(), oc, "biases do not fit the filter");
             assert_eq!(branch.output.shape(), [oc, h, w], "the output map does not fit");
             let output = &branch.output;
             match (&source.bytes, output.element()) {
@@ -346,6 +403,7 @@ impl Conv {
             input: source.range,
             panels,
             tiles,
+            shape: source.tiles,
             packed,
             bias,
             factors,
@@ -371,6 +429,11 @@ impl Conv {
         self.panels.len() * self.chunks()
     }
 
+    /// Items that have their filters in common and follow each other, if the filters are larger than the map.
+    pub(crate) fn items_of_panel(&self) -> Option<usize> {
+        self.by_panel.then(|| self.chunks())
+    }
+
     fn chunks(&self) -> usize {
         (self.h * self.w).div_ceil(self.chunk)
     }
@@ -378,9 +441,9 @@ impl Conv {
     /// Computes one item.
     ///
     /// # Safety
-    /// The convolution's input and outputs lie inside the arena; nobody writes the input or touches the pixels of this
+    /// The convolution's input and outputs lie inside the slot; nobody writes the input or touches the pixels of this
     /// item's outputs meanwhile.
-    pub(crate) unsafe fn run(&self, arena: *mut f32, item: usize) {
+    pub(crate) unsafe fn run(&self, slot: Slot, item: usize) {
         let lanes = self.tiles.lanes;
         let (panel, chunk) = if self.by_panel {
             (item / self.chunks(), item % self.chunks())
@@ -389,35 +452,57 @@ impl Conv {
         };
         let panel = &self.panels[panel];
         let outputs = &self.outputs[panel.outputs.clone()];
-        let tiles = self.tiles.by_size[outputs.len() - 1];
+        let sizes = match self.shape {
+            TileShape::Map => self.tiles.of_map,
+            TileShape::Image | TileShape::Any => self.tiles.of_image,
+        };
+        let (tiles, run) = match (sizes[outputs.len() - 1], self.tiles.run) {
+            (tiles, 2..) if matches!(self.shape, TileShape::Any) => (&tiles[..1], 1),
+            (tiles, run) => (tiles, run),
+        };
         let mut tile = Tile {
             rows: [core::ptr::null(); MAX_ROWS],
             segments: &self.segments,
             depth: self.depth,
             panel: self.packed[panel.packed..].as_ptr(),
+            next_panel: core::ptr::null(),
+            rows_ahead: tiles.len() * self.pixel_step,
             bias: self.bias[panel.outputs.start * lanes..].as_ptr(),
             factors: self.factors.as_ptr().wrapping_add(panel.outputs.start * lanes),
             floor: outputs[0].floor,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
         };
-        let start = chunk * self.chunk;
-        let end = (start + self.chunk).min(self.h * self.w);
-        let (mut y, mut x) = (start / self.w, start % self.w);
-        let mut pixel = start;
+        let base = slot.at(self.base);
+        let mut origins = [core::ptr::null_mut(); MAX_VECTORS];
+        for (origin, output) in origins.iter_mut().zip(outputs) {
+            *origin = slot.at(output.origin);
+        }
+        let end = self.chunk.min(self.h * self.w - chunk * self.chunk);
+        let (mut y, mut x) = (chunk * self.chunk / self.w, chunk * self.chunk % self.w);
+        // The first tiles of a map ask for the panel that follows, each for a part of it.
+        let lines = self.segments.len() * self.depth * LINE;
+        let next_panel = tile.panel.wrapping_add(self.segments.len() * self.depth * outputs.len() * lanes);
+        let mut pixel = 0;
         while pixel < end {
-            let count = tiles.len().min(end - pixel);
-            for r in 0..count {
-                let input = self.base + y * self.row_step + x * self.pixel_step;
-                // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the arena.
-                tile.rows[r] = unsafe { arena.add(input) };
+            let part = (chunk * self.chunk + pixel) / tiles.len();
+            tile.next_panel = next_panel.wrapping_add(part.min(outputs.len()) * lines);
+            let mut count = 0;
+            for r in 0..MAX_ROWS {
+                // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the slot.
+                tile.rows[r] = unsafe { base.add(y * self.row_step + x * self.pixel_step) };
                 for (v, output) in outputs.iter().enumerate() {
                     // SAFETY: as above.
-                    tile.outputs[v][r] =
-                        unsafe { arena.add(output.origin + y * output.pitch + x * output.pixel_step) };
+                    tile.outputs[v][r] = unsafe { origins[v].add(y * output.pitch + x * output.pixel_step) };
                 }
-                x += 1;
+                let len = run.min(self.w - x).min(tiles.len() - count).min(end - pixel - count);
+                count += len;
+                x += len;
                 if x == self.w {
                     (y, x) = (y + 1, 0);
+                }
+                // Only the last run of a tile may be shorter than the others.
+                if len < run || count == tiles.len() || pixel + count == end {
+                    break;
                 }
             }
             // SAFETY: the processor has the instruction set (`Kernels` proved it), all pointers are set for
@@ -436,6 +521,7 @@ struct Source {
     segments: Vec<usize>,
     depth: usize,
     range: Range<usize>,
+    tiles: TileShape,
     /// What the bytes of each channel stand for, where the input is bytes.
     bytes: Option<Vec<Channel>>,
 }

@@ -5,6 +5,7 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::winograd::{InputRow, OutputRow};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
@@ -14,6 +15,8 @@ pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
+    pub(crate) winograd_input: unsafe fn(&InputRow),
+    pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
@@ -26,19 +29,25 @@ pub(crate) struct Tiles {
     pub name: &'static str,
     /// Output channels of a vector.
     pub lanes: usize,
-    /// `by_size[vectors - 1][rows - 1]`.
-    pub by_size: &'static [&'static [TileFn]],
+    /// Pixels of a run: [`Dot::RUN`](crate::simd::Dot::RUN).
+    pub run: usize,
+    /// For maps in blocks: `of_map[vectors - 1][rows - 1]`.
+    pub of_map: Sizes,
+    /// For the picture, with stride 2.
+    pub of_image: Sizes,
 }
+
+type Sizes = &'static [&'static [TileFn]];
 
 impl Tiles {
     /// Pixels of the tallest tile.
     pub(crate) fn rows(&self) -> usize {
-        self.by_size[0].len()
+        self.of_map[0].len()
     }
 
     /// Vectors of output channels of the widest tile.
     pub(crate) fn vectors(&self) -> usize {
-        self.by_size.len()
+        self.of_map.len()
     }
 }
 
@@ -117,9 +126,19 @@ macro_rules! entry_points {
         detect: $detect:expr,
     ) => {
         $(#[$feature])*
-        unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
+        unsafe fn tile<const STEP: usize, const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
             // SAFETY: forwarded to the caller.
-            unsafe { crate::conv::tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
+            unsafe { crate::conv::tile::<$simd, STEP, ROWS, VECTORS>($simd { _proof: () }, tile) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_input(row: &crate::winograd::InputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_output(row: &crate::winograd::OutputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::output_row($simd { _proof: () }, row) }
         }
         $(#[$feature])*
         unsafe fn max_pool_row(row: &crate::pool::PoolRow) {
@@ -146,9 +165,13 @@ macro_rules! entry_points {
             tiles: crate::kernels::Tiles {
                 name: $tile,
                 lanes: <$simd as Simd>::LANES,
-                by_size: &[$(crate::kernels::tiles!(tile $vectors $rows)),*],
+                run: <$simd as crate::simd::Dot>::RUN,
+                of_map: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::PIXEL, $vectors $rows)),*],
+                of_image: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
             },
             byte_tiles: $byte_tiles,
+            winograd_input,
+            winograd_output,
             max_pool_row,
             mean_block,
             lrn_row,
@@ -165,21 +188,25 @@ macro_rules! byte_entry_points {
         rows: $rows:tt, vectors: [$($vectors:literal)*],
     ) => {
         $(#[$feature])*
-        unsafe fn byte_tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
+        unsafe fn byte_tile<const STEP: usize, const ROWS: usize, const VECTORS: usize>(
+            tile: &crate::conv::Tile<'_>,
+        ) {
             // SAFETY: forwarded to the caller.
-            unsafe { crate::bytes::byte_tile::<$dot, ROWS, VECTORS>($dot { _proof: () }, tile) }
+            unsafe { crate::bytes::byte_tile::<$dot, STEP, ROWS, VECTORS>($dot { _proof: () }, tile) }
         }
         pub(crate) const BYTE_TILES: crate::kernels::Tiles = crate::kernels::Tiles {
             name: $tile,
             lanes: <$dot as crate::simd::Dot>::LANES,
-            by_size: &[$(crate::kernels::tiles!(byte_tile $vectors $rows)),*],
+            run: <$dot as crate::simd::Dot>::RUN,
+                of_map: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::PIXEL, $vectors $rows)),*],
+                of_image: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
         };
     };
 }
 
 /// The tiles of one width, from one row up.
 macro_rules! tiles {
-    ($tile:ident $vectors:literal [$($rows:literal)*]) => { &[$($tile::<$rows, $vectors>),*] };
+    ($tile:ident, $step:expr, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<{ $step }, $rows, $vectors>),*] };
 }
 
 pub(crate) use byte_entry_points;

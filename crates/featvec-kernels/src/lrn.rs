@@ -1,6 +1,6 @@
 //! Local response normalisation across channels (the paper's; Caffe's form, power 3/4).
 
-use crate::simd::Simd;
+use crate::simd::{MAX_LANES, Simd};
 
 /// A row of pixels of all channels: the channels of a pixel lie in several blocks.
 pub(crate) struct LrnRow {
@@ -52,6 +52,3 @@ pub(crate) unsafe fn lrn_row<S: Simd>(simd: S, row: &LrnRow) {
         }
     }
 }
-
-/// The widest vector of any instruction set.
-const MAX_LANES: usize = 16;

@@ -8,7 +8,7 @@ use crate::program::Affine;
 const MAX_ELEMENTS: usize = isize::MAX as usize / size_of::<f32>();
 
 /// The product of `factors`, plus `offset`; below [`MAX_ELEMENTS`], so that no arithmetic on places inside wraps.
-fn checked_end<const N: usize>(offset: usize, factors: [Option<usize>; N]) -> usize {
+pub(crate) fn checked_end<const N: usize>(offset: usize, factors: [Option<usize>; N]) -> usize {
     let len = factors.into_iter().try_fold(1usize, |len, factor| len.checked_mul(factor?));
     let end = len.and_then(|len| len.checked_add(offset)).filter(|end| *end <= MAX_ELEMENTS);
     end.expect("a place beyond the address space")

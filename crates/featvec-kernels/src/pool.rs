@@ -19,26 +19,46 @@ pub(crate) struct PoolRow {
     pub left: usize,
 }
 
-/// Pixels outside the map do not take part, as in TensorFlow and Caffe.
+impl PoolRow {
+    /// Rows and columns of the largest window.
+    pub(crate) const MAX_SIZE: usize = 3;
+
+    /// Columns of the window of the output pixel `x`. As with the rows, one that is cut off at the map's edge counts a
+    /// neighbour twice instead, which does not change a maximum: no branches, and pixels outside the map do not take part,
+    /// as in TensorFlow and Caffe.
+    #[inline(always)]
+    pub(crate) fn columns(&self, x: usize) -> [usize; PoolRow::MAX_SIZE] {
+        let start = (x * self.stride).saturating_sub(self.left);
+        let last = (x * self.stride + self.size - self.left).min(self.input_w) - 1;
+        [start, (start + 1).min(last), last]
+    }
+
+    /// Where the rows of the window begin.
+    #[inline(always)]
+    pub(crate) fn lines(&self) -> [*const f32; PoolRow::MAX_SIZE] {
+        let last = self.rows.end - 1;
+        [self.rows.start, (self.rows.start + 1).min(last), last]
+            .map(|y| self.input.wrapping_add(y * self.input_pitch))
+    }
+}
+
+/// Maximum over the window of each pixel of the row.
 ///
 /// # Safety
 /// The rows named can be read and the output row be written.
 #[inline(always)]
 pub(crate) unsafe fn max_pool_row<S: Simd>(simd: S, row: &PoolRow) {
+    let [a, b, c] = row.lines();
+    // SAFETY: pixel `x` of the rows named, for those that the window has (contract).
+    let column = |x: usize| unsafe {
+        let at = |line: *const f32| simd.load(line.add(x * S::LANES));
+        simd.max(simd.max(at(a), at(b)), at(c))
+    };
     for x in 0..row.output_w {
-        let start = (x * row.stride).saturating_sub(row.left);
-        let end = (x * row.stride + row.size - row.left).min(row.input_w);
-        // SAFETY: `start < end <= input_w` and the rows are inside the map (contract).
-        unsafe {
-            let mut max = simd.splat(f32::NEG_INFINITY);
-            for y in row.rows.start..row.rows.end {
-                let line = row.input.add(y * row.input_pitch);
-                for column in start..end {
-                    max = simd.max(max, simd.load(line.add(column * S::LANES)));
-                }
-            }
-            simd.store(row.output.add(x * S::LANES), max);
-        }
+        let [left, middle, right] = row.columns(x);
+        let max = simd.max(simd.max(column(left), column(middle)), column(right));
+        // SAFETY: a pixel of the output row (contract).
+        unsafe { simd.store(row.output.add(x * S::LANES), max) };
     }
 }
 

@@ -1,9 +1,9 @@
 //! A forward pass as a list of phases over one arena, and its execution by a team.
 //!
 //! The steps of a phase are independent of each other; their items of work are shared out over the team, with a
-//! barrier after each phase. When a batch has at least as many images as the team has members, whole images are
-//! shared out instead and no barrier is needed. Both ways compute every element by the same instructions in the
-//! same order.
+//! barrier after each phase. When a batch has at least as many images as the team has members, groups of whole
+//! images are shared out instead and no barrier is needed. Both ways compute every element by the same instructions
+//! in the same order.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +13,14 @@ use crate::bytes;
 use crate::claims::Claims;
 use crate::conv::{Branch, Conv};
 use crate::convert;
+use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
 use crate::map::{Element, Image, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
 use crate::team::{Member, Team};
+use crate::winograd::{InputTransform, Products, TransformedFilter, TransformedMap};
 
 /// What a network does to its input picture first: `x * scale + offset` for each of red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +68,24 @@ pub enum Step<'a> {
         input: Map,
         /// Filters and outputs.
         branches: Vec<Branch<'a>>,
+    },
+    /// The first half of a 3x3 convolution with stride 1 by Winograd's algorithm.
+    WinogradInput {
+        /// What to read.
+        input: Map,
+        /// Where the transformed map goes.
+        tiles: TransformedMap,
+    },
+    /// The second half.
+    WinogradOutput {
+        /// What to read.
+        tiles: TransformedMap,
+        /// What to convolve with.
+        filter: TransformedFilter,
+        /// Where the result goes: `[oc, h, w]`; the rows that the tiles cover are written.
+        output: Map,
+        /// Whether negative results become zero.
+        relu: bool,
     },
     /// Maximum over windows; pixels outside the map do not take part.
     MaxPool {
@@ -118,6 +138,8 @@ pub enum Step<'a> {
 enum Ready {
     Convert { image: Image, affine: Affine },
     Conv(Conv),
+    WinogradInput(InputTransform),
+    WinogradOutput(Products),
     MaxPool { input: Map, output: Map, size: usize, stride: usize, before: [usize; 2] },
     Lrn { input: Map, output: Map, lrn: Lrn },
     GlobalMean { input: Map, output: Map },
@@ -136,16 +158,31 @@ pub struct Program {
     image: Option<Image>,
     phases: Vec<Phase>,
     arena_len: usize,
+    /// All places that are read or written.
+    used: Vec<Range<usize>>,
+    /// Where the late part of the arena begins.
+    split: usize,
+    /// How many phases run for one image at a time; the others run for a group.
+    early_phases: usize,
+    /// Elements that each member needs for itself.
+    scratch_len: usize,
     /// Elements per image of each output buffer.
     outputs: Vec<usize>,
     /// Whether some step needs all images of a batch at once.
     whole_batch: bool,
 }
 
+/// How many items the rows of a map are pooled in.
+const POOL_BANDS: usize = 4;
+
 /// Rows of the picture that are converted as one item.
 const CONVERT_ROWS: usize = 16;
 
 impl Program {
+    /// Images that a member takes through the late phases at a time. More would make each number of a filter serve more
+    /// images, but their maps would no longer fit the second-level cache.
+    pub const GROUP: usize = 4;
+
     /// An empty program.
     pub fn new(kernels: &'static Kernels) -> Program {
         Program {
@@ -154,9 +191,25 @@ impl Program {
             image: None,
             phases: Vec::new(),
             arena_len: 0,
+            used: Vec::new(),
+            split: usize::MAX,
+            early_phases: usize::MAX,
+            scratch_len: 0,
             outputs: Vec::new(),
             whole_batch: false,
         }
+    }
+
+    /// Ends the early phases: those added from now on run for a group of images at a time. Their maps, and those before
+    /// that they read, lie from `offset` on; only transformed maps lie below, and have room for
+    /// [`GROUP`](Program::GROUP) images.
+    ///
+    /// # Panics
+    /// Where a place so far begins below `offset` and ends above.
+    pub fn split(&mut self, offset: usize) {
+        assert!(self.used.iter().all(|place| place.end <= offset || offset <= place.start));
+        self.split = offset;
+        self.early_phases = self.phases.len();
     }
 
     /// Adds a phase: steps that read nothing that another step of the phase writes.
@@ -182,6 +235,18 @@ impl Program {
         }
         for range in steps.iter().flat_map(Ready::reads).chain(writes.into_iter().map(|(_, write)| write)) {
             self.arena_len = self.arena_len.max(range.end);
+            self.used.push(range);
+        }
+        let is_late = self.split != usize::MAX;
+        for step in &steps {
+            let tiles = step.transformed();
+            let room = tiles.map_or(usize::MAX, TransformedMap::images);
+            assert!(!is_late || room >= Program::GROUP, "a transformed map without room for a group");
+            for range in step.reads().into_iter().chain(step.writes()).filter(|_| is_late) {
+                let is_tiles = tiles.is_some_and(|tiles| tiles.range() == range);
+                let fits = if is_tiles { range.end <= self.split } else { range.start >= self.split };
+                assert!(fits, "a place on the wrong side of the split");
+            }
         }
         // Another layout: what a workspace holds of this program so far are no zero halos of the new one.
         self.id = next_id();
@@ -208,11 +273,20 @@ impl Program {
                 Ready::Conv(Conv::over_image(self.kernels, image, stride, branch))
             }
             Step::Conv { input, branches } => Ready::Conv(Conv::over_map(self.kernels, input, &branches)),
+            Step::WinogradInput { input, tiles } => {
+                blocked(input);
+                Ready::WinogradInput(InputTransform::new(input, tiles))
+            }
+            Step::WinogradOutput { tiles, filter, output, relu } => {
+                self.scratch_len = Products::scratch_len(self.kernels);
+                Ready::WinogradOutput(Products::new(self.kernels, tiles, (filter, output, relu)))
+            }
             Step::MaxPool { input, output, size, stride, before } => {
                 blocked(input);
                 blocked(output);
                 let ([ic, h, w], [oc, oh, ow]) = (input.shape(), output.shape());
                 assert_eq!(ic, oc, "a pool keeps its channels");
+                assert!((1..=PoolRow::MAX_SIZE).contains(&size), "a window of {size}x{size}");
                 assert_eq!(input.element(), output.element(), "a pool keeps the type of its numbers");
                 for (before, [out, len]) in before.into_iter().zip([[oh, h], [ow, w]]) {
                     assert!(stride > 0 && before < size, "a window wholly in the padding");
@@ -270,15 +344,31 @@ impl Program {
     /// Bytes of memory that a run of `n` images by a team of `members` works in; none if no machine has them. Batch
     /// normalisation with statistics of the batch needs all images at the same time.
     pub fn workspace_bytes(&self, n: usize, members: usize) -> Option<usize> {
-        self.arena_stride().checked_mul(self.share(n, members).arenas)?.checked_mul(size_of::<f32>())
+        self.places(n, members)?.end.checked_mul(size_of::<f32>())
     }
 
-    /// How `n` images are shared out: those that members take one by one, and what is left over, on which they work
-    /// together.
+    /// How `n` images are shared out: those that members take group by group, and what is left over, on which they
+    /// work together.
     fn share(&self, n: usize, members: usize) -> Share {
         let apart = if self.whole_batch { 0 } else { n - n % members };
-        let together = n - apart;
-        Share { apart, together, arenas: together.max(if apart > 0 { members } else { 0 }) }
+        let each = apart / members;
+        Share { apart, group: each.div_ceil(each.div_ceil(Program::GROUP).max(1)), together: n - apart }
+    }
+
+    /// Where everything lies in the workspace; none if that is beyond the address space. The same for all numbers of
+    /// images where possible, so that a workspace need not be cleared between batches.
+    fn places(&self, n: usize, members: usize) -> Option<Places> {
+        // Whole cache lines, so that threads never share one.
+        let line = |len: usize| len.next_multiple_of(16);
+        let early_step = line(self.arena_len.min(self.split));
+        let late_step = line(self.arena_len.saturating_sub(self.split));
+        let scratch_step = line(self.scratch_len);
+        let (earlies, lates) =
+            if self.whole_batch { (n, n) } else { (members, members.checked_mul(Program::GROUP)?) };
+        let late = early_step.checked_mul(earlies)?;
+        let scratch = late_step.checked_mul(lates)?.checked_add(late)?;
+        let end = scratch_step.checked_mul(members)?.checked_add(scratch)?;
+        Some(Places { early_step, late, late_step, scratch, scratch_step, end })
     }
 
     /// Runs the program over `images`, `[n, h, w, 3]`, and fills each buffer of `outputs` with the maps stored
@@ -301,80 +391,93 @@ impl Program {
             return;
         }
 
-        let Share { apart, together, arenas } = self.share(n, team.members());
-        workspace.prepare(self, arenas);
+        let share = self.share(n, team.members());
+        let places = self.places(n, team.members()).expect("a workspace beyond the address space");
+        workspace.prepare(self, places);
         let shared = Shared {
             program: self,
             // `prepare` made the arenas.
             arenas: workspace.arenas.as_mut().expect("arenas").as_mut_ptr(),
+            places,
             images,
             image_len,
             outputs: &OutputPointers::new(outputs),
         };
-        let (next_image, step_claims) = (&workspace.next_image, &workspace.claims);
+        let (next_group, step_claims) = (&workspace.next_group, &workspace.claims);
+        let (early, late) = self.phases.split_at(self.early_phases.min(self.phases.len()));
         team.run(&|member: &Member<'_>| {
             loop {
-                let image = next_image.fetch_add(1, Ordering::Relaxed);
-                if image >= apart {
+                let first = next_group.fetch_add(1, Ordering::Relaxed) * share.group;
+                if first >= share.apart {
                     break;
                 }
-                for phase in &self.phases {
-                    for step in &phase.steps {
-                        for item in 0..step.items() {
-                            // SAFETY: this member's arena is used by nobody else before the barrier below, and
-                            // no other member has this image.
-                            unsafe {
-                                shared.run(step, item, Place { image, arena: member.index, images: 1 })
-                            };
-                        }
+                let group = shared.own_group(member.index);
+                let group =
+                    Group { first_image: first, images: share.group.min(share.apart - first), ..group };
+                // SAFETY: this member's part of the workspace is used by nobody else before the barrier below, and no
+                // other member has these images.
+                unsafe {
+                    for image in 0..group.images {
+                        shared.run_all(early, group.only(image), member.index);
                     }
+                    shared.run_all(late, group, member.index);
                 }
             }
-            if together == 0 {
+            if share.together == 0 {
                 return;
             }
             member.barrier();
+            let group = Group {
+                first_image: share.apart,
+                images: share.together,
+                early_step: shared.places.early_step,
+                ..shared.own_group(0)
+            };
             let mut claims = step_claims.iter();
             for phase in &self.phases {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
-                    let copies = if step.spans_batch() { 1 } else { together };
+                    let copies = if step.spans_batch() { 1 } else { share.together };
                     while let Some(item) = claims.next(member.index, step.items() * copies) {
-                        // Items of one place in all images follow each other.
-                        let index = item % copies;
-                        let place = Place { image: apart + index, arena: index, images: together };
                         // SAFETY: each item is claimed once, items of a phase write different places and read
                         // nothing that the phase writes (`push`), and the barrier ends the phase for all.
-                        unsafe { shared.run(step, item / copies, place) };
+                        unsafe {
+                            let group = if copies == 1 { group } else { group.only(item % copies) };
+                            shared.run(step, item / copies, (group, member.index));
+                        }
                     }
                 }
                 member.barrier();
             }
         });
     }
-
-    fn arena_stride(&self) -> usize {
-        // Whole cache lines, so that threads never share one.
-        self.arena_len.next_multiple_of(16)
-    }
 }
 
-/// How the images of a run are shared out, and the arenas that this takes.
+/// How the images of a run are shared out: `apart` of them in groups of `group`, `together` by the whole team.
 struct Share {
     apart: usize,
+    group: usize,
     together: usize,
-    arenas: usize,
+}
+
+/// A workspace: early parts, from `late` on late parts, from `scratch` on what members have for themselves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Places {
+    early_step: usize,
+    late: usize,
+    late_step: usize,
+    scratch: usize,
+    scratch_step: usize,
+    end: usize,
 }
 
 impl Workspace {
-    fn prepare(&mut self, program: &Program, arenas: usize) {
-        let len = program.arena_stride().checked_mul(arenas).expect("arenas beyond the address space");
-        let fits = self.arenas.as_ref().is_some_and(|held| held.len() >= len);
-        if self.owner != Some(program.id) || !fits {
+    fn prepare(&mut self, program: &Program, places: Places) {
+        if self.owner != Some((program.id, places)) {
             self.arenas = None; // freed before the new ones are asked for
-            self.arenas = Some(Aligned::zeroed(len));
-            self.owner = Some(program.id);
+            self.arenas = Some(Aligned::zeroed(places.end));
+            self.owner = Some((program.id, places));
         }
-        *self.next_image.get_mut() = 0;
+        *self.next_group.get_mut() = 0;
         let steps = program.phases.iter().map(|phase| phase.steps.len()).sum();
         self.claims.resize_with(steps, Claims::default);
         for claims in &mut self.claims {
@@ -423,6 +526,7 @@ impl OutputPointers {
 struct Shared<'a> {
     program: &'a Program,
     arenas: *mut f32,
+    places: Places,
     images: &'a [f32],
     image_len: usize,
     outputs: &'a OutputPointers,
@@ -431,63 +535,93 @@ struct Shared<'a> {
 // SAFETY: members use the arenas as `Program::run` shares them out.
 unsafe impl Sync for Shared<'_> {}
 
-/// Which image an item is about, in which arena, and how many arenas are in step with each other.
-#[derive(Clone, Copy)]
-struct Place {
-    image: usize,
-    arena: usize,
-    images: usize,
-}
-
 impl Shared<'_> {
+    /// The places that the member `index` has for its groups.
+    fn own_group(&self, index: usize) -> Group {
+        let Places { early_step, late, late_step, .. } = self.places;
+        let early = self.arenas.wrapping_add(index * early_step);
+        let late = self.arenas.wrapping_add(late + index * Program::GROUP * late_step);
+        Group { late_step, ..Group::new((early, late), self.program.split) }
+    }
+
+    /// Runs phases for a group, alone.
+    ///
+    /// # Safety
+    /// Nobody else uses the group's places or the member's scratch memory.
+    unsafe fn run_all(&self, phases: &[Phase], group: Group, member: usize) {
+        for step in phases.iter().flat_map(|phase| &phase.steps) {
+            let (items, copies) = (step.items(), if step.spans_group() { 1 } else { group.images });
+            // Where a filter is larger than a map, it should serve all images before the next one comes.
+            let in_turn = step.items_of_panel().unwrap_or(items);
+            for turn in 0..items / in_turn * copies {
+                let (first, copy) = (turn / copies * in_turn, turn % copies);
+                let group = if copies == 1 { group } else { group.only(copy) };
+                for item in first..first + in_turn {
+                    // SAFETY: forwarded to the caller.
+                    unsafe { self.run(step, item, (group, member)) }
+                }
+            }
+        }
+    }
+
     /// Runs one item of a step.
     ///
     /// # Safety
-    /// Nobody writes what the item reads or touches what it writes meanwhile.
-    unsafe fn run(&self, step: &Ready, item: usize, place: Place) {
+    /// Nobody writes what the item reads or touches what it writes meanwhile; the scratch memory of `member` is the
+    /// caller's.
+    unsafe fn run(&self, step: &Ready, item: usize, (group, member): (Group, usize)) {
         let kernels = self.program.kernels;
-        // SAFETY: `prepare` made this many arenas.
-        let arena = unsafe { self.arenas.add(place.arena * self.program.arena_stride()) };
-        // SAFETY, for every block below: `push` checked that the maps lie inside the arena and fit together, the
+        let slot = group.first;
+        // SAFETY, for every block below: `push` checked that the maps lie inside the slot and fit together, the
         // processor has the instruction set (`kernels` proves it), and the caller vouches for exclusive access.
         match step {
             Ready::Convert { image, affine } => {
-                let from = &self.images[place.image * self.image_len..][..self.image_len];
+                let from = &self.images[group.first_image * self.image_len..][..self.image_len];
                 let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(converted_rows(image));
                 match &image.levels {
                     // SAFETY: see above.
-                    None => unsafe { convert::convert(image, affine, from, (arena, rows)) },
+                    None => unsafe { convert::convert(image, affine, from, (slot, rows)) },
                     // SAFETY: see above.
                     Some(levels) => unsafe {
-                        bytes::convert_rows((arena, image), levels, affine, (from, rows));
+                        bytes::convert_rows((slot, image), levels, affine, (from, rows));
                     },
                 }
             }
             // SAFETY: see above.
-            Ready::Conv(conv) => unsafe { conv.run(arena, item) },
+            Ready::Conv(conv) => unsafe { conv.run(slot, item) },
+            // SAFETY: see above.
+            Ready::WinogradInput(transform) => unsafe { transform.run(kernels, group, item) },
+            Ready::WinogradOutput(products) => {
+                let Places { scratch, scratch_step, .. } = self.places;
+                let scratch = self.arenas.wrapping_add(scratch + member * scratch_step);
+                // SAFETY: see above.
+                unsafe { products.run(kernels, (group, scratch), item) }
+            }
             Ready::MaxPool { input, output, size, stride, before: [top, left] } => {
-                let [_, _, ow] = output.shape();
-                // Row by row, so that members that start at opposite ends stay in their own part of the map.
-                let (y, block) = (item / output.blocks(), item % output.blocks());
+                let [_, oh, ow] = output.shape();
+                // Bands of rows, so that members that start at opposite ends stay in their own part of the map.
+                let band = oh.div_ceil(POOL_BANDS);
+                let (first, block) = (item / output.blocks() * band, item % output.blocks());
                 let [_, h, w] = input.shape();
-                let rows = (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h);
                 let max_pool_row = match input.element() {
                     Element::F32 => kernels.max_pool_row,
                     Element::U8 { .. } => bytes::max_pool_row,
                 };
-                // SAFETY: see above.
-                unsafe {
-                    max_pool_row(&PoolRow {
-                        input: arena.add(input.origin(block)),
-                        input_pitch: input.pitch(),
-                        input_w: w,
-                        rows,
-                        output: arena.add(output.origin(block) + y * output.pitch()),
-                        output_w: ow,
-                        size: *size,
-                        stride: *stride,
-                        left: *left,
-                    });
+                for y in first..(first + band).min(oh) {
+                    // SAFETY: see above.
+                    unsafe {
+                        max_pool_row(&PoolRow {
+                            input: slot.at(input.origin(block)),
+                            input_pitch: input.pitch(),
+                            input_w: w,
+                            rows: (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h),
+                            output: slot.at(output.origin(block) + y * output.pitch()),
+                            output_w: ow,
+                            size: *size,
+                            stride: *stride,
+                            left: *left,
+                        });
+                    }
                 }
             }
             Ready::Lrn { input, output, lrn } => {
@@ -495,9 +629,9 @@ impl Shared<'_> {
                 // SAFETY: see above.
                 unsafe {
                     let row = LrnRow {
-                        input: arena.add(input.origin(0) + item * input.pitch()),
+                        input: slot.at(input.origin(0) + item * input.pitch()),
                         input_plane: input.plane(),
-                        output: arena.add(output.origin(0) + item * output.pitch()),
+                        output: slot.at(output.origin(0) + item * output.pitch()),
                         output_plane: output.plane(),
                         w,
                         channels,
@@ -517,27 +651,27 @@ impl Shared<'_> {
                 let [_, h, w] = input.shape();
                 if let Element::U8 { step } = input.element() {
                     // SAFETY: see above.
-                    return unsafe { bytes::mean_block(arena, (input, step), output, item) };
+                    return unsafe { bytes::mean_block(slot, (input, step), output, item) };
                 }
                 // SAFETY: see above.
                 unsafe {
                     (kernels.mean_block)(&MeanBlock {
-                        input: arena.add(input.origin(item)),
+                        input: slot.at(input.origin(item)),
                         pitch: input.pitch(),
                         h,
                         w,
-                        output: arena.add(output.origin(item)),
+                        output: slot.at(output.origin(item)),
                     });
                 }
             }
             Ready::BatchNorm { map, beta, epsilon } => {
                 let [_, h, w] = map.shape();
-                // SAFETY: see above; the arenas of the batch follow each other from the first.
+                // SAFETY: see above.
                 unsafe {
                     (kernels.batch_norm_block)(&NormBlock {
-                        map: self.arenas.add(map.origin(item)),
-                        image_step: self.program.arena_stride(),
-                        images: place.images,
+                        map: slot.at(map.origin(item)),
+                        image_step: group.step_at(map.offset()),
+                        images: group.images,
                         pitch: map.pitch(),
                         h,
                         w,
@@ -548,25 +682,21 @@ impl Shared<'_> {
             }
             Ready::Store { map, output } => {
                 let [channels, _, w] = map.shape();
-                let start = place.image * self.program.outputs[*output] + item * w * channels;
+                let start = group.first_image * self.program.outputs[*output] + item * w * channels;
                 // SAFETY: row `item` of this image's part of the output buffer, whose length `Program::run` checked;
                 // and see above.
-                let (row, pixels) = unsafe {
-                    let row = core::slice::from_raw_parts_mut(
-                        self.outputs.starts[*output].add(start),
-                        w * channels,
-                    );
-                    (row, arena.cast_const())
+                let row = unsafe {
+                    core::slice::from_raw_parts_mut(self.outputs.starts[*output].add(start), w * channels)
                 };
                 if let Element::U8 { step } = map.element() {
                     // SAFETY: see above.
-                    return unsafe { bytes::store_row(pixels, (map, step), item, row) };
+                    return unsafe { bytes::store_row(slot, (map, step), item, row) };
                 }
                 for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
                     for (block, values) in pixel.chunks_mut(map.lanes()).enumerate() {
                         let from = map.origin(block) + item * map.pitch() + x * map.lanes();
                         // SAFETY: see above.
-                        let source = unsafe { core::slice::from_raw_parts(pixels.add(from), values.len()) };
+                        let source = unsafe { core::slice::from_raw_parts(slot.at(from), values.len()) };
                         values.copy_from_slice(source);
                     }
                 }
@@ -576,12 +706,17 @@ impl Shared<'_> {
 }
 
 impl Ready {
-    /// Independent items of work for one image, or for the whole batch where the step spans it.
+    /// Independent items of work for one image, or for a whole group where the step spans it.
     fn items(&self) -> usize {
         match self {
             Ready::Convert { image, .. } => converted_rows(image).div_ceil(CONVERT_ROWS),
             Ready::Conv(conv) => conv.items(),
-            Ready::MaxPool { output, .. } => output.blocks() * output.shape()[1],
+            Ready::WinogradInput(transform) => transform.items(),
+            Ready::WinogradOutput(products) => products.items(),
+            Ready::MaxPool { output, .. } => {
+                let h = output.shape()[1];
+                output.blocks() * h.div_ceil(h.div_ceil(POOL_BANDS))
+            }
             Ready::Lrn { input, .. } => input.shape()[1],
             Ready::GlobalMean { input, .. } => input.blocks(),
             Ready::BatchNorm { map, .. } => map.blocks(),
@@ -589,14 +724,39 @@ impl Ready {
         }
     }
 
+    /// Whether an item is about all images of a member's group rather than one.
+    fn spans_group(&self) -> bool {
+        matches!(self, Ready::WinogradInput(_) | Ready::WinogradOutput(_)) || self.spans_batch()
+    }
+
+    /// Whether an item is about all images of a batch.
     fn spans_batch(&self) -> bool {
         matches!(self, Ready::BatchNorm { .. })
+    }
+
+    /// The transformed map that the step reads or writes.
+    fn transformed(&self) -> Option<&TransformedMap> {
+        match self {
+            Ready::WinogradInput(transform) => Some(transform.tiles()),
+            Ready::WinogradOutput(products) => Some(products.tiles()),
+            _ => None,
+        }
+    }
+
+    /// Items that have a filter in common which is larger than the map.
+    fn items_of_panel(&self) -> Option<usize> {
+        match self {
+            Ready::Conv(conv) => conv.items_of_panel(),
+            _ => None,
+        }
     }
 
     fn reads(&self) -> Vec<Range<usize>> {
         match self {
             Ready::Convert { .. } => Vec::new(),
             Ready::Conv(conv) => vec![conv.reads()],
+            Ready::WinogradInput(transform) => vec![transform.reads()],
+            Ready::WinogradOutput(products) => vec![products.tiles().range()],
             Ready::MaxPool { input, .. } | Ready::Lrn { input, .. } | Ready::GlobalMean { input, .. } => {
                 vec![input.range()]
             }
@@ -608,6 +768,8 @@ impl Ready {
         match self {
             Ready::Convert { image, .. } => vec![image.range()],
             Ready::Conv(conv) => conv.writes().to_vec(),
+            Ready::WinogradInput(transform) => vec![transform.tiles().range()],
+            Ready::WinogradOutput(products) => vec![products.writes()],
             Ready::MaxPool { output, .. } | Ready::Lrn { output, .. } | Ready::GlobalMean { output, .. } => {
                 vec![output.range()]
             }

@@ -1,5 +1,7 @@
 //! The operations that the kernels are written in, once for all instruction sets.
 
+use crate::map::Image;
+
 /// Vectors of `f32` of one instruction set.
 ///
 /// A value of the implementing type is the proof that the processor has the instruction set: it is made in the
@@ -9,6 +11,8 @@
 pub(crate) trait Simd: Copy {
     /// Elements of a vector.
     const LANES: usize;
+    /// [`Dot::RUN`].
+    const RUN: usize;
     type V: Copy;
 
     fn splat(self, x: f32) -> Self::V;
@@ -28,6 +32,8 @@ pub(crate) trait Simd: Copy {
     fn sqrt(self, a: Self::V) -> Self::V;
 }
 
+/// The widest vector of any instruction set.
+pub(crate) const MAX_LANES: usize = 16;
 /// What the inner loop of a convolution does, for one type of numbers: input words against vectors of filter.
 ///
 /// A word is 32 bits of input: one `f32`, or four bytes of neighbouring channels. Like a [`Simd`], a value of the
@@ -35,6 +41,14 @@ pub(crate) trait Simd: Copy {
 pub(crate) trait Dot: Copy {
     /// Words of a vector of filter, and sums of a vector: output channels.
     const LANES: usize;
+    /// Pixels of a tile that are neighbours in memory, and so need one pointer. Where a tile has more rows than the
+    /// processor has registers for pointers, runs keep the inner loop free of anything but arithmetic; shorter runs
+    /// waste less at the ends of the rows of a map.
+    const RUN: usize;
+    /// Words from a pixel of a block to its neighbour.
+    const PIXEL: usize;
+    /// Words from a pixel of the picture to the next but one: its first convolution has stride 2.
+    const IMAGE_STEP: usize;
     /// A word of input in all lanes.
     type Input: Copy;
     /// A vector of filter.
@@ -54,6 +68,9 @@ pub(crate) trait Dot: Copy {
 
 impl<S: Simd> Dot for S {
     const LANES: usize = <S as Simd>::LANES;
+    const RUN: usize = <S as Simd>::RUN;
+    const PIXEL: usize = <S as Simd>::LANES;
+    const IMAGE_STEP: usize = 2 * Image::CHANNELS;
     type Input = S::V;
     type Filter = S::V;
     type Sum = S::V;
@@ -77,7 +94,7 @@ impl<S: Simd> Dot for S {
 /// Implements [`Simd`] by one intrinsic an operation.
 macro_rules! simd_by_intrinsics {
     (
-        $token:ident, $vector:ty, $lanes:literal,
+        $token:ident, $vector:ty, $lanes:literal, run: $run:literal,
         splat: $splat:ident, load: $load:ident, store: $store:ident,
         mul_add: |$a:ident, $b:ident, $c:ident| $mul_add:expr,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident, max: $max:ident, sqrt: $sqrt:ident,
@@ -93,6 +110,7 @@ macro_rules! simd_by_intrinsics {
         #[allow(unused_unsafe)]
         impl Simd for $token {
             const LANES: usize = $lanes;
+            const RUN: usize = $run;
             type V = $vector;
 
             #[inline(always)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use featvec_kernels::winograd::{self, TransformedFilter, TransformedMap};
 use featvec_kernels::{Branch, Element, Filter, Image, Kernels, Map, Padding, Program, Step};
 
 use crate::calibration::Calibration;
@@ -67,6 +68,12 @@ pub struct Plan {
 
 /// Pictures beyond this number of pixels are refused: the widest maps of one take 160 bytes a pixel.
 const MAX_PIXELS: usize = 1 << 24;
+
+/// Maps of at most so many pixels are kept for a group of images at a time: filters are larger than maps there.
+const LATE_PIXELS: usize = 20 * 20;
+
+/// Elements of a transformed map that fit the second-level cache beside a filter.
+const TILES_ELEMENTS: usize = 256 << 10;
 
 /// Refuses pictures of a size `[h, w]` that the network cannot run at.
 ///
@@ -136,6 +143,9 @@ struct Planner<'a> {
     calibration: Option<&'a Calibration>,
     program: Program,
     arena: Arena,
+    /// Where transformed maps of a group of images go, once the stages that run for a group have begun: between the
+    /// early maps, which nobody needs any more.
+    late_tiles: Option<Arena>,
     /// Places of maps with a halo, which maps of the same geometry take in turn.
     haloed: BTreeMap<Haloed, usize>,
     /// The shapes of the convolutions still to come, with their numbers.
@@ -160,9 +170,12 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
+    fn filter(&self) -> Filter<'_> {
+        Filter { weights: &self.folded.weights, bias: &self.folded.bias, shape: self.shape }
+    }
+
     fn branch(&self, output: Map) -> Branch<'_> {
-        let filter = Filter { weights: &self.folded.weights, bias: &self.folded.bias, shape: self.shape };
-        Branch { filter, output, relu: self.beta.is_none() }
+        Branch { filter: self.filter(), output, relu: self.beta.is_none() }
     }
 }
 
@@ -181,6 +194,7 @@ impl<'a> Planner<'a> {
             calibration,
             program: Program::new(kernels),
             arena: Arena::default(),
+            late_tiles: None,
             haloed: BTreeMap::new(),
             next: convs.into_iter(),
             output_shapes: vec![Vec::new(); request.outputs.len()],
@@ -190,12 +204,22 @@ impl<'a> Planner<'a> {
     fn plan(mut self) -> Plan {
         let variant = self.variables.network.variant;
         let stages = self.variables.network.stages();
-        self.reserve_haloed(&stages);
-        let mut size = self.request.size;
+        let sizes: Vec<[usize; 2]> = stages
+            .iter()
+            .scan(self.request.size, |size, stage| {
+                *size = stage.output_size(variant, *size);
+                Some(*size)
+            })
+            .collect();
+        let is_late = |[h, w]: &[usize; 2]| h * w <= LATE_PIXELS;
+        // The first stage reads the picture, and pictures come one at a time.
+        let late = 1 + sizes.iter().skip(1).take_while(|size| !is_late(size)).count();
+        self.reserve_haloed(&stages, &sizes, 0..late);
         let mut current = None;
-        for (index, stage) in stages.iter().enumerate() {
-            let input_size = size;
-            size = stage.output_size(variant, input_size);
+        for (index, (stage, &size)) in stages.iter().zip(&sizes).enumerate() {
+            if index == late {
+                self.begin_late(&stages, &sizes, late);
+            }
             let halo = match stages.get(index + 1).map(|next| &next.body) {
                 Some(Body::Conv(next)) => next.shape[0] / 2,
                 _ => 0,
@@ -231,6 +255,10 @@ impl<'a> Planner<'a> {
                 self.store(Value::Normed(index), normed, hwc(normed));
                 self.release(current);
                 current = Some(normed);
+            }
+            if index == late {
+                // This stage has read the last early map.
+                self.program.split(self.arena.floor);
             }
         }
         let last = current.expect("the network has stages");
@@ -292,20 +320,68 @@ impl<'a> Planner<'a> {
         self.release(Some(pooled));
     }
 
-    /// One phase of convolutions, each group reading one map, with another step beside them; then the normalisation
-    /// that they need.
+    /// Convolutions that are independent of each other, each group reading one map, with another step beside them;
+    /// then the normalisation that they need.
     fn convs(&mut self, groups: Vec<(Map, Vec<(Layer<'a>, Map)>)>, beside: Option<Step<'_>>) {
-        let mut steps: Vec<Step<'_>> = groups
-            .iter()
-            .map(|(input, branches)| Step::Conv {
-                input: *input,
-                branches: branches.iter().map(|(layer, output)| layer.branch(*output)).collect(),
-            })
-            .collect();
-        steps.extend(beside);
-        self.program.push(steps);
+        let mut steps: Vec<Step<'_>> = Vec::from_iter(beside);
+        let mut transformed = Vec::new();
+        for (input, branches) in &groups {
+            match &branches[..] {
+                [(layer, output)] if self.is_transformed(layer, *input) => {
+                    let filter = TransformedFilter::new(self.program.kernels(), layer.filter());
+                    transformed.push((*input, filter, *output));
+                }
+                _ => steps.push(Step::Conv {
+                    input: *input,
+                    branches: branches.iter().map(|(layer, output)| layer.branch(*output)).collect(),
+                }),
+            }
+        }
+        self.transformed_convs(&transformed, &mut steps);
+        if !steps.is_empty() {
+            self.program.push(steps);
+        }
         let layers = groups.iter().flat_map(|(_, branches)| branches);
         self.batch_norm(&layers.map(|(layer, output)| (layer, *output)).collect::<Vec<_>>());
+    }
+
+    /// Statistics of a batch are taken from sums as plain as TensorFlow's.
+    fn is_transformed(&self, layer: &Layer<'_>, input: Map) -> bool {
+        let [_, h, w] = input.shape();
+        self.calibration.is_none() && layer.beta.is_none() && winograd::pays(layer.shape, [h, w])
+    }
+
+    /// The convolutions by Winograd's algorithm, in as many parts as it takes for transformed maps to stay in the
+    /// cache; the other steps of the phase run beside the first part's products.
+    fn transformed_convs<'b>(&mut self, convs: &[(Map, TransformedFilter, Map)], beside: &mut Vec<Step<'b>>) {
+        let images = if self.late_tiles.is_some() { Program::GROUP } else { 1 };
+        let part_rows = |map: Map| {
+            let rows = TransformedMap::rows_of(map.shape()[1]);
+            let image_len = TransformedMap::new(0, map, 0..rows, 1).len();
+            rows.div_ceil(image_len.div_ceil(TILES_ELEMENTS))
+        };
+        let parts = |map: Map| TransformedMap::rows_of(map.shape()[1]).div_ceil(part_rows(map));
+        for part in 0..convs.iter().map(|(input, ..)| parts(*input)).max().unwrap_or(0) {
+            let mut inputs = Vec::new();
+            let mut outputs = Vec::new();
+            let mut places = Vec::new();
+            for (input, filter, output) in convs.iter().filter(|(input, ..)| part < parts(*input)) {
+                let rows = part * part_rows(*input);
+                let rows = rows..TransformedMap::rows_of(input.shape()[1]).min(rows + part_rows(*input));
+                let len = TransformedMap::new(0, *input, rows.clone(), images).len();
+                let offset = self.late_tiles.as_mut().unwrap_or(&mut self.arena).take(len);
+                places.push(offset..offset + len);
+                let tiles = TransformedMap::new(offset, *input, rows, images);
+                inputs.push(Step::WinogradInput { input: *input, tiles: tiles.clone() });
+                let (filter, output) = (filter.clone(), *output);
+                outputs.push(Step::WinogradOutput { tiles, filter, output, relu: true });
+            }
+            self.program.push(inputs);
+            outputs.append(beside);
+            self.program.push(outputs);
+            let arena = self.late_tiles.as_mut().unwrap_or(&mut self.arena);
+            places.into_iter().for_each(|place| arena.give_back(place));
+        }
     }
 
     fn batch_norm(&mut self, layers: &[(&Layer<'_>, Map)]) {
@@ -380,23 +456,43 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// From now on maps are kept for a group of images: they lie behind all early ones.
+    fn begin_late(&mut self, stages: &[Stage], sizes: &[[usize; 2]], late: usize) {
+        let lanes = self.program.kernels().lanes();
+        let tiles = |conv: &Conv, [h, w]: [usize; 2]| {
+            let map = Map::new(0, lanes, [conv.shape[2], h, w], conv.shape[0] / 2);
+            let rows = 0..TransformedMap::rows_of(h);
+            let pays = self.calibration.is_none() && winograd::pays(conv.shape, [h, w]);
+            if pays { TransformedMap::new(0, map, rows, Program::GROUP).len() + Arena::ALIGN } else { 0 }
+        };
+        let longest = stages[late..].iter().zip(&sizes[late..]).map(|(stage, size)| match &stage.body {
+            Body::Mixed(mixed) => tiles(&mixed.branch_1[1], *size) + tiles(&mixed.branch_2[1], *size),
+            Body::Conv(conv) => tiles(conv, *size),
+            Body::MaxPool(_) => 0,
+        });
+        let len = longest.max().unwrap_or(0);
+        let start = self.arena.take(len);
+        self.late_tiles = Some(Arena { floor: start, end: start, free: vec![start..start + len] });
+        self.arena = Arena { floor: self.arena.end, end: self.arena.end, free: Vec::new() };
+        self.reserve_haloed(stages, sizes, late..stages.len());
+    }
+
     /// Gives maps with a halo their places, one for all of the same geometry: their halos are written by nobody and
     /// so stay zero from run to run.
-    fn reserve_haloed(&mut self, stages: &[Stage]) {
+    fn reserve_haloed(&mut self, stages: &[Stage], sizes: &[[usize; 2]], part: Range<usize>) {
         let mut channels: BTreeMap<Haloed, usize> = BTreeMap::new();
         let mut reserve = |size, (halo, role), wanted: usize| {
             let held = channels.entry(Haloed { size, halo, role }).or_default();
             *held = wanted.max(*held);
         };
-        let mut size = self.request.size;
-        for (stage, next) in stages.iter().zip(stages.iter().skip(1).map(Some).chain([None])) {
-            size = stage.output_size(self.variables.network.variant, size);
+        for index in part {
+            let (stage, size) = (&stages[index], sizes[index]);
             if let Body::Mixed(mixed) = &stage.body {
                 for (role, [reduce, conv]) in [&mixed.branch_1, &mixed.branch_2].into_iter().enumerate() {
                     reserve(size, (conv.shape[0] / 2, role), reduce.shape[3]);
                 }
             }
-            if let Some(Body::Conv(conv)) = next.map(|next| &next.body)
+            if let Some(Body::Conv(conv)) = stages.get(index + 1).map(|next| &next.body)
                 && conv.shape[0] > 1
             {
                 reserve(size, (conv.shape[0] / 2, 0), stage.channels);
@@ -412,7 +508,7 @@ impl<'a> Planner<'a> {
 
     fn release(&mut self, map: Option<Map>) {
         if let Some(map) = map.filter(|map| map.halo() == 0) {
-            self.arena.give_back(map);
+            self.arena.give_back(map.offset()..map.offset() + map.len());
         }
     }
 }
@@ -427,6 +523,8 @@ fn hwc(map: Map) -> Vec<usize> {
 /// cache.
 #[derive(Default)]
 struct Arena {
+    /// Nothing below is given out, even if it is given back.
+    floor: usize,
     end: usize,
     free: Vec<Range<usize>>,
 }
@@ -451,8 +549,11 @@ impl Arena {
         offset
     }
 
-    fn give_back(&mut self, map: Map) {
-        let range = map.offset()..map.offset() + map.len().next_multiple_of(Arena::ALIGN);
+    fn give_back(&mut self, range: Range<usize>) {
+        if range.start < self.floor {
+            return;
+        }
+        let range = range.start..range.end.next_multiple_of(Arena::ALIGN);
         let index = self.free.partition_point(|free| free.start < range.start);
         self.free.insert(index, range);
         self.free.dedup_by(|next, held| {

@@ -2,11 +2,11 @@
 
 use core::arch::x86_64::*;
 
-use crate::bytes::ByteDot;
+use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot};
 use crate::simd::{Dot, Simd, simd_by_intrinsics};
 
 simd_by_intrinsics! {
-    Avx2, __m256, 8,
+    Avx2, __m256, 8, run: 1,
     splat: _mm256_set1_ps, load: _mm256_loadu_ps, store: _mm256_storeu_ps,
     mul_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
     add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps, max: _mm256_max_ps,
@@ -39,6 +39,9 @@ struct Halves {
 // SAFETY, for every block: `self` proves the instruction set, and the caller vouches for the pointer.
 impl Dot for Avx2Bytes {
     const LANES: usize = 8;
+    const RUN: usize = 1;
+    const PIXEL: usize = BYTE_PIXEL;
+    const IMAGE_STEP: usize = BYTE_IMAGE_STEP;
     type Input = Halves;
     type Filter = Halves;
     type Sum = __m256i;

@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use crate::simd::{Simd, simd_by_intrinsics};
 
 simd_by_intrinsics! {
-    Avx512, __m512, 16,
+    Avx512, __m512, 16, run: 7,
     splat: _mm512_set1_ps, load: _mm512_loadu_ps, store: _mm512_storeu_ps,
     mul_add: |a, b, c| _mm512_fmadd_ps(a, b, c),
     add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps, max: _mm512_max_ps,

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::bytes::ByteDot;
+use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot};
 use crate::simd::Dot;
 
 /// Proof that the processor has the instruction set.
@@ -14,6 +14,9 @@ struct Avx512Vnni {
 // SAFETY, for every block: `self` proves the instruction set, and the caller vouches for the pointer.
 impl Dot for Avx512Vnni {
     const LANES: usize = 16;
+    const RUN: usize = 7;
+    const PIXEL: usize = BYTE_PIXEL;
+    const IMAGE_STEP: usize = BYTE_IMAGE_STEP;
     type Input = __m512i;
     type Filter = __m512i;
     type Sum = __m512i;

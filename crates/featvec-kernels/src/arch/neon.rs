@@ -2,11 +2,11 @@
 
 use core::arch::aarch64::*;
 
-use crate::bytes::ByteDot;
+use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot};
 use crate::simd::{Dot, Simd, simd_by_intrinsics};
 
 simd_by_intrinsics! {
-    Neon, float32x4_t, 4,
+    Neon, float32x4_t, 4, run: 1,
     splat: vdupq_n_f32, load: vld1q_f32, store: vst1q_f32,
     mul_add: |a, b, c| vfmaq_f32(c, a, b),
     add: vaddq_f32, sub: vsubq_f32, mul: vmulq_f32, div: vdivq_f32, max: vmaxq_f32, sqrt: vsqrtq_f32,

@@ -1,7 +1,7 @@
 //! No intrinsics: what the compiler makes of arrays on any processor. Multiplies and adds are rounded separately,
 //! because a fused one would be a library call.
 
-use crate::bytes::{ByteDot, to_byte};
+use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot, to_byte};
 use crate::simd::{Dot, Simd};
 
 #[derive(Clone, Copy)]
@@ -22,6 +22,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const RUN: usize = 1;
     type V = [f32; LANES];
 
     #[inline(always)]
@@ -86,6 +87,9 @@ type Wide = [i16; 4];
 
 impl Dot for PortableBytes {
     const LANES: usize = LANES;
+    const RUN: usize = 1;
+    const PIXEL: usize = BYTE_PIXEL;
+    const IMAGE_STEP: usize = BYTE_IMAGE_STEP;
     type Input = Wide;
     type Filter = [Wide; LANES];
     type Sum = [i32; LANES];

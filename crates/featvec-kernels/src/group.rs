@@ -1,0 +1,64 @@
+//! Where the maps of the images that run together lie.
+//!
+//! An arena has two parts. The *early* part holds the large maps at the beginning of a network, one image at a time,
+//! so that every image finds the same memory still in the cache. The *late* part holds the small maps at the end,
+//! for a group of images: filters are larger than maps there, and each number of a filter is read once a group.
+
+/// The maps of one image.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    early: *mut f32,
+    late: *mut f32,
+    split: usize,
+}
+
+impl Slot {
+    /// The element at `offset` of the arena.
+    #[inline(always)]
+    pub(crate) fn at(self, offset: usize) -> *mut f32 {
+        if offset < self.split {
+            self.early.wrapping_add(offset)
+        } else {
+            self.late.wrapping_add(offset - self.split)
+        }
+    }
+}
+
+/// The maps of some images.
+#[derive(Clone, Copy)]
+pub(crate) struct Group {
+    /// The first image's slot.
+    pub first: Slot,
+    /// Elements from one image to the next in either part; none in the early part where images take turns in it.
+    pub early_step: usize,
+    pub late_step: usize,
+    /// Which images of the batch.
+    pub first_image: usize,
+    pub images: usize,
+}
+
+impl Group {
+    pub(crate) fn new((early, late): (*mut f32, *mut f32), split: usize) -> Group {
+        Group { first: Slot { early, late, split }, early_step: 0, late_step: 0, first_image: 0, images: 1 }
+    }
+
+    /// The slot of the image `index` of the group.
+    #[inline(always)]
+    pub(crate) fn slot(&self, index: usize) -> Slot {
+        Slot {
+            early: self.first.early.wrapping_add(index * self.early_step),
+            late: self.first.late.wrapping_add(index * self.late_step),
+            split: self.first.split,
+        }
+    }
+
+    /// The image `index` alone.
+    pub(crate) fn only(&self, index: usize) -> Group {
+        Group { first: self.slot(index), first_image: self.first_image + index, images: 1, ..*self }
+    }
+
+    /// Elements from the place `offset` of one image to that of the next.
+    pub(crate) fn step_at(&self, offset: usize) -> usize {
+        if offset < self.first.split { self.early_step } else { self.late_step }
+    }
+}

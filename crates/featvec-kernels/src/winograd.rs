@@ -1,0 +1,580 @@
+//! Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*,
+//! 2015): a 3x3 convolution as 36 matrix products, with a quarter of the multiplications of the direct way.
+//!
+//! 1. [`input_row`] turns each window of 6x6 pixels, four pixels apart, into 36 numbers a channel: a [`TransformedMap`].
+//! 2. For each of the 36 points, tiles x input channels times input x output channels: the micro-kernel of
+//!    [`conv`](crate::conv).
+//! 3. [`output_row`] turns the 36 sums of a tile into 4x4 pixels, adds the bias and stores them.
+//!
+//! The points at which the polynomials are evaluated are 0, 1, -1, 1/2, -2 and infinity. In `f32` they lose less than
+//! the usual 0, +-1, +-2: the powers that the result is summed with are the same, those of the input are smaller.
+
+use core::ops::Range;
+use std::sync::Arc;
+
+use crate::arena::Aligned;
+use crate::conv::{Filter, LINE, MAX_ROWS, MAX_VECTORS, Tile};
+use crate::group::Group;
+use crate::kernels::Kernels;
+use crate::map::{Map, checked_end};
+use crate::simd::Simd;
+
+/// Rows and columns of pixels that a tile computes.
+const OUT: usize = 4;
+/// Rows and columns of pixels that a tile reads.
+const IN: usize = 6;
+const POINTS: usize = IN * IN;
+
+/// `f(points) = G f` for a filter of three taps: each row evaluates it at a point, divided by the product of the
+/// distances to the other points.
+const FILTER: [[f64; 3]; IN] = [
+    [1.0, 0.0, 0.0],
+    [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0],
+    [-1.0 / 3.0, 1.0 / 3.0, -1.0 / 3.0],
+    [-16.0 / 15.0, -8.0 / 15.0, -4.0 / 15.0],
+    [1.0 / 15.0, -2.0 / 15.0, 4.0 / 15.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// Six numbers of the input, evaluated at the points.
+#[inline(always)]
+fn input_transform<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN] {
+    let splat = |x| simd.splat(x);
+    let p = simd.sub(d[3], d[1]);
+    let q = simd.sub(d[4], d[2]);
+    [
+        simd.mul_add(p, splat(1.5), simd.add(simd.sub(d[0], d[2]), q)),
+        simd.mul_add(simd.add(d[2], d[3]), splat(1.5), simd.add(p, q)),
+        simd.mul_add(simd.sub(d[3], d[2]), splat(1.5), simd.sub(q, p)),
+        simd.mul_add(p, splat(2.0), q),
+        simd.mul_add(p, splat(-0.5), q),
+        simd.mul_add(q, splat(1.5), simd.sub(simd.sub(d[5], d[3]), p)),
+    ]
+}
+
+/// Four numbers of the result from the products at the points.
+#[inline(always)]
+fn output_transform<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
+    let splat = |x| simd.splat(x);
+    let sum = simd.add(m[1], m[2]);
+    let difference = simd.sub(m[1], m[2]);
+    [
+        simd.add(simd.add(m[0], sum), simd.add(m[3], m[4])),
+        simd.mul_add(m[4], splat(-2.0), simd.mul_add(m[3], splat(0.5), difference)),
+        simd.mul_add(m[4], splat(4.0), simd.mul_add(m[3], splat(0.25), sum)),
+        simd.mul_add(m[4], splat(-8.0), simd.mul_add(m[3], splat(0.125), simd.add(difference, m[5]))),
+    ]
+}
+
+/// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of a map of `[h, w]` is done by Winograd's algorithm rather than
+/// directly. It depends on the shape alone, so that results do not depend on batch or threads.
+pub fn pays([kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
+    // Narrow filters leave the products too short to hide the transforms behind; on the smallest maps four times as
+    // many numbers of the filter would be read for each image.
+    [kh, kw] == [3, 3] && ic >= 32 && oc >= 32 && h >= 2 * OUT && w >= 2 * OUT
+}
+
+/// A map transformed for a 3x3 convolution, in the arena, or some rows of tiles of it:
+/// `[36][c / lanes][images][tiles][lanes]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransformedMap {
+    offset: usize,
+    lanes: usize,
+    blocks: usize,
+    h: usize,
+    w: usize,
+    rows: Range<usize>,
+    images: usize,
+}
+
+impl TransformedMap {
+    /// Rows of tiles that cover a map of `h` rows.
+    pub fn rows_of(h: usize) -> usize {
+        h.div_ceil(OUT)
+    }
+
+    /// The rows of tiles `rows` of `map`, `offset` elements into the arena, with room for `images` images.
+    ///
+    /// # Panics
+    /// Where `rows` are not rows of the map, or the tiles end beyond the address space.
+    pub fn new(offset: usize, map: Map, rows: Range<usize>, images: usize) -> TransformedMap {
+        let [_, h, w] = map.shape();
+        let inside = !rows.is_empty() && rows.end <= TransformedMap::rows_of(h);
+        assert!(inside && images > 0, "no rows of tiles, or rows outside the map");
+        let tiles = TransformedMap { offset, lanes: map.lanes(), blocks: map.blocks(), h, w, rows, images };
+        let vectors = tiles.count().checked_mul(images).and_then(|count| count.checked_add(1));
+        checked_end(offset, [Some(POINTS), Some(tiles.blocks), vectors, Some(tiles.lanes)]);
+        tiles
+    }
+
+    /// Elements that the tiles take in the arena.
+    #[allow(clippy::len_without_is_empty)] // there are always tiles
+    pub fn len(&self) -> usize {
+        POINTS * self.point_step()
+    }
+
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+
+    /// Images that there is room for.
+    pub(crate) fn images(&self) -> usize {
+        self.images
+    }
+
+    fn columns(&self) -> usize {
+        self.w.div_ceil(OUT)
+    }
+
+    /// Tiles of an image.
+    fn count(&self) -> usize {
+        self.rows.len() * self.columns()
+    }
+
+    /// Elements from one block of channels to the next.
+    fn block_step(&self) -> usize {
+        self.images * self.count() * self.lanes
+    }
+
+    /// Elements from one point to the next. A vector more than the tiles take, because points a multiple of 4096 bytes
+    /// apart would push each other out of the first-level cache.
+    fn point_step(&self) -> usize {
+        self.blocks * self.block_step() + self.lanes
+    }
+}
+
+/// One block of channels of one row of tiles to be transformed.
+pub(crate) struct InputRow {
+    /// Pixel (-1, -1) of the first tile's window.
+    input: *const f32,
+    pitch: usize,
+    /// Rows and columns of pixels, halo included, from there to the map's end.
+    rows: usize,
+    columns: usize,
+    /// The first tile's first point.
+    tiles: *mut f32,
+    point_step: usize,
+    count: usize,
+}
+
+/// Windows of 6x6 pixels to 36 points; pixels beyond the halo count as zero.
+///
+/// # Safety
+/// The rows and columns named can be read, and `count` tiles be written.
+#[inline(always)]
+// Indices, not iterators, as in `conv::tile`.
+#[allow(clippy::needless_range_loop)]
+pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
+    let zero = simd.splat(0.0);
+    for tile in 0..row.count {
+        let column = tile * OUT;
+        let columns = row.columns - column;
+        let mut half = [[zero; IN]; IN];
+        for y in 0..IN {
+            if y >= row.rows {
+                break;
+            }
+            let mut window = [zero; IN];
+            // SAFETY: row `y` and the columns below `columns` can be read (contract).
+            unsafe {
+                let line = row.input.add(y * row.pitch + column * S::LANES);
+                if columns >= IN {
+                    for x in 0..IN {
+                        window[x] = simd.load(line.add(x * S::LANES));
+                    }
+                } else {
+                    for x in 0..IN {
+                        if x < columns {
+                            window[x] = simd.load(line.add(x * S::LANES));
+                        }
+                    }
+                }
+            }
+            half[y] = input_transform(simd, window);
+        }
+        for x in 0..IN {
+            let points = input_transform(
+                simd,
+                [half[0][x], half[1][x], half[2][x], half[3][x], half[4][x], half[5][x]],
+            );
+            for y in 0..IN {
+                // SAFETY: point `y, x` of a tile that can be written (contract).
+                unsafe {
+                    simd.store(row.tiles.add(tile * S::LANES + (y * IN + x) * row.point_step), points[y])
+                };
+            }
+        }
+    }
+}
+
+/// The sums of some tiles of a row and one vector of output channels.
+pub(crate) struct OutputRow {
+    /// The first tile's first point.
+    sums: *const f32,
+    /// Elements from one point to the next.
+    point_step: usize,
+    count: usize,
+    bias: *const f32,
+    floor: f32,
+    /// The first tile's first pixel.
+    output: *mut f32,
+    pitch: usize,
+    /// Rows and columns of pixels from there to the map's end.
+    rows: usize,
+    columns: usize,
+}
+
+/// 36 sums to 4x4 pixels.
+///
+/// # Safety
+/// `count` vectors can be read at each point, and one at `bias`; the tiles' pixels inside the map can be written.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
+    let zero = simd.splat(0.0);
+    let floor = simd.splat(row.floor);
+    // SAFETY: contract.
+    let bias = unsafe { simd.load(row.bias) };
+    for tile in 0..row.count {
+        let mut half = [[zero; IN]; OUT];
+        for x in 0..IN {
+            let mut column = [zero; IN];
+            for y in 0..IN {
+                // SAFETY: one of the 36 points (contract).
+                column[y] =
+                    unsafe { simd.load(row.sums.add((y * IN + x) * row.point_step + tile * S::LANES)) };
+            }
+            let column = output_transform(simd, column);
+            for y in 0..OUT {
+                half[y][x] = column[y];
+            }
+        }
+        let columns = row.columns - tile * OUT;
+        for y in 0..OUT {
+            if y >= row.rows {
+                break;
+            }
+            let line = output_transform(simd, half[y]);
+            for x in 0..OUT {
+                if x < columns {
+                    // SAFETY: a pixel inside the map (contract).
+                    unsafe {
+                        let to = row.output.add(y * row.pitch + (tile * OUT + x) * S::LANES);
+                        simd.store(to, simd.max(simd.add(line[x], bias), floor));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The transform of a map into tiles, made ready to run: an item is a block of channels of a row of tiles of all images
+/// of a group.
+pub(crate) struct InputTransform {
+    input: Map,
+    tiles: TransformedMap,
+}
+
+impl InputTransform {
+    pub(crate) fn new(input: Map, tiles: TransformedMap) -> InputTransform {
+        let [_, h, w] = input.shape();
+        assert_eq!([tiles.lanes, tiles.blocks, tiles.h, tiles.w], [input.lanes(), input.blocks(), h, w]);
+        assert!(input.halo() >= 1, "the halo is too thin for 3x3");
+        InputTransform { input, tiles }
+    }
+
+    pub(crate) fn reads(&self) -> Range<usize> {
+        self.input.range()
+    }
+
+    pub(crate) fn tiles(&self) -> &TransformedMap {
+        &self.tiles
+    }
+
+    pub(crate) fn items(&self) -> usize {
+        self.tiles.rows.len() * self.tiles.blocks
+    }
+
+    /// Transforms one item.
+    ///
+    /// # Safety
+    /// Map and tiles lie inside the group's slots, and there is room for as many images; nobody writes the map or
+    /// touches this item's tiles meanwhile.
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, group: Group, item: usize) {
+        let (input, tiles) = (&self.input, &self.tiles);
+        let (row, block) = (item / tiles.blocks, item % tiles.blocks);
+        let first = (tiles.rows.start + row) * OUT;
+        let window = input.origin(block) + first * input.pitch() - input.pitch() - tiles.lanes;
+        for image in 0..group.images {
+            let tile = image * tiles.count() + row * tiles.columns();
+            // SAFETY: the processor has the instruction set (`kernels` proves it); `rows` and `columns` end with the
+            // halo, of which there is at least a pixel; the tiles are this item's.
+            unsafe {
+                (kernels.winograd_input)(&InputRow {
+                    input: group.slot(image).at(window),
+                    pitch: input.pitch(),
+                    rows: tiles.h + 2 - first,
+                    columns: tiles.w + 2,
+                    tiles: group.first.at(tiles.offset + block * tiles.block_step() + tile * tiles.lanes),
+                    point_step: tiles.point_step(),
+                    count: tiles.columns(),
+                });
+            }
+        }
+    }
+}
+
+/// A 3x3 filter transformed and packed for one instruction set: `[panel][36][ic][vectors][lanes]`, and its bias.
+#[derive(Clone)]
+pub struct TransformedFilter {
+    packed: Arc<Aligned>,
+    bias: Arc<Aligned>,
+    /// Input and output channels, in whole blocks.
+    depth: usize,
+    vectors: usize,
+    oc: usize,
+}
+
+impl TransformedFilter {
+    /// Transforms `filter` in `f64`, so that each number is rounded once.
+    ///
+    /// # Panics
+    /// Where the filter is not 3x3, or its numbers do not fit its shape.
+    pub fn new(kernels: &Kernels, filter: Filter<'_>) -> TransformedFilter {
+        let [kh, kw, ic, oc] = filter.shape;
+        assert_eq!([kh, kw], [3, 3], "only 3x3 filters are transformed");
+        filter.check();
+        let lanes = kernels.lanes();
+        let depth = ic.next_multiple_of(lanes);
+        let vectors = oc.div_ceil(lanes);
+        let mut packed = Aligned::zeroed(POINTS * depth * vectors * lanes);
+        let mut first = 0;
+        for panel in panels(kernels, vectors) {
+            let width = panel.len() * lanes;
+            let columns = panel.start * lanes..oc.min(panel.end * lanes);
+            let mut taps = vec![[[0.0; 3]; 3]; columns.len()];
+            for i in 0..ic {
+                for (ky, kx) in (0..3).flat_map(|ky| (0..3).map(move |kx| (ky, kx))) {
+                    let row = &filter.weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
+                    for (taps, w) in taps.iter_mut().zip(row) {
+                        taps[ky][kx] = f64::from(*w);
+                    }
+                }
+                for (o, taps) in taps.iter().enumerate() {
+                    let half =
+                        FILTER.map(|g| [0, 1, 2].map(|kx| dot(g, [taps[0][kx], taps[1][kx], taps[2][kx]])));
+                    for (y, half) in half.into_iter().enumerate() {
+                        for (x, g) in FILTER.into_iter().enumerate() {
+                            packed[first + ((y * IN + x) * depth + i) * width + o] = dot(g, half) as f32;
+                        }
+                    }
+                }
+            }
+            first += POINTS * depth * width;
+        }
+        let mut bias = Aligned::zeroed(vectors * lanes);
+        bias[..oc].copy_from_slice(filter.bias);
+        TransformedFilter { packed: packed.into(), bias: bias.into(), depth, vectors, oc }
+    }
+}
+
+impl core::fmt::Debug for TransformedFilter {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TransformedFilter")
+            .field("ic", &self.depth)
+            .field("oc", &self.oc)
+            .finish_non_exhaustive()
+    }
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+/// Vectors of output channels, cut into panels as wide as a micro-kernel.
+fn panels(kernels: &Kernels, vectors: usize) -> impl Iterator<Item = Range<usize>> {
+    let width = kernels.tiles.vectors();
+    (0..vectors.div_ceil(width)).map(move |panel| panel * width..vectors.min((panel + 1) * width))
+}
+
+/// The products and the transform back, made ready to run: an item is a panel of output channels over the tiles of
+/// all images of a group, so that each number of the filter is read once a group.
+pub(crate) struct Products {
+    tiles: TransformedMap,
+    filter: TransformedFilter,
+    output: Map,
+    floor: f32,
+    panels: Vec<Range<usize>>,
+    /// Where the blocks of channels begin in a point of the transformed map.
+    segments: Vec<usize>,
+}
+
+/// Micro-kernels' heights of tiles whose sums are held at a time; they should stay in the second-level cache.
+const HELD: usize = 5;
+
+impl Products {
+    pub(crate) fn new(
+        kernels: &Kernels,
+        tiles: TransformedMap,
+        (filter, output, relu): (TransformedFilter, Map, bool),
+    ) -> Products {
+        let [oc, h, w] = output.shape();
+        assert_eq!(
+            [tiles.lanes, output.lanes()],
+            [kernels.lanes(); 2],
+            "a map in blocks of another instruction set"
+        );
+        assert_eq!(
+            tiles.blocks * tiles.lanes,
+            filter.depth,
+            "the filter reads other channels than the tiles have"
+        );
+        assert_eq!([oc, h, w], [filter.oc, tiles.h, tiles.w], "the output map does not fit");
+        let packed = POINTS * filter.depth * filter.vectors * kernels.lanes();
+        assert_eq!(filter.packed.len(), packed, "a filter packed for another instruction set");
+        let panels = panels(kernels, filter.vectors).collect();
+        let segments = (0..tiles.blocks).map(|block| block * tiles.block_step()).collect();
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        Products { tiles, filter, output, floor, panels, segments }
+    }
+
+    pub(crate) fn tiles(&self) -> &TransformedMap {
+        &self.tiles
+    }
+
+    pub(crate) fn writes(&self) -> Range<usize> {
+        self.output.range()
+    }
+
+    pub(crate) fn items(&self) -> usize {
+        self.panels.len()
+    }
+
+    /// Elements from one point to the next of the sums of `tiles` tiles; not a multiple of 4096 bytes.
+    fn sums_step(kernels: &Kernels, tiles: usize) -> usize {
+        tiles * kernels.tiles.vectors() * kernels.lanes() + kernels.lanes()
+    }
+
+    /// Elements that a member needs for itself.
+    pub(crate) fn scratch_len(kernels: &Kernels) -> usize {
+        POINTS * Products::sums_step(kernels, HELD * kernels.tiles.rows())
+    }
+
+    /// Computes one item for all images of `group`.
+    ///
+    /// # Safety
+    /// `kernels` are those that the filter was packed for; tiles and output lie inside the group's slots; nobody
+    /// writes the tiles or touches the channels of this item's outputs meanwhile; `scratch` holds
+    /// [`Products::scratch_len`] elements that nobody else touches.
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, (group, scratch): (Group, *mut f32), item: usize) {
+        let count = self.tiles.count() * group.images;
+        let held = count.div_ceil(count.div_ceil(HELD * kernels.tiles.rows()));
+        let mut start = 0;
+        while start < count {
+            let end = count.min(start + held);
+            // SAFETY: forwarded to the caller.
+            unsafe {
+                self.multiply(kernels, (group, scratch), (item, start..end));
+                self.transform(kernels, (group, scratch), (item, start..end));
+            }
+            start = end;
+        }
+    }
+
+    /// # Safety
+    /// As [`Products::run`].
+    unsafe fn multiply(
+        &self,
+        kernels: &Kernels,
+        (group, scratch): (Group, *mut f32),
+        (item, range): (usize, Range<usize>),
+    ) {
+        let (lanes, depth) = (kernels.lanes(), self.filter.depth);
+        let panel = &self.panels[item];
+        let width = panel.len() * lanes;
+        let kernel = kernels.tiles.of_map[panel.len() - 1];
+        let point_step = Products::sums_step(kernels, range.len());
+        // As few micro-kernels as cover the tiles, and all of nearly the same height.
+        let rows = range.len().div_ceil(range.len().div_ceil(kernels.tiles.rows()));
+        let packed = POINTS * depth * panel.start * lanes;
+        let run = kernels.tiles.run;
+        let mut tile = Tile {
+            rows: [core::ptr::null(); MAX_ROWS],
+            segments: &self.segments,
+            depth: lanes,
+            panel: core::ptr::null(),
+            next_panel: core::ptr::null(),
+            rows_ahead: 0,
+            bias: core::ptr::null(),
+            factors: core::ptr::null(),
+            floor: f32::NEG_INFINITY,
+            outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
+        };
+        for point in 0..POINTS {
+            tile.panel = self.filter.packed[packed + point * depth * width..].as_ptr();
+            // The first tiles ask for the filter of the next point, each for a part of it.
+            tile.next_panel = tile.panel.wrapping_add(depth * width);
+            let from = group.first.at(self.tiles.offset + point * self.tiles.point_step());
+            let to = scratch.wrapping_add(point * point_step);
+            let mut start = range.start;
+            while start < range.end {
+                let count = rows.min(range.end - start);
+                tile.rows_ahead = count * lanes;
+                for r in 0..count.div_ceil(run) {
+                    let index = start + r * run;
+                    tile.rows[r] = from.wrapping_add(index * lanes);
+                    for (v, output) in tile.outputs[..panel.len()].iter_mut().enumerate() {
+                        output[r] = to.wrapping_add((v * range.len() + index - range.start) * lanes);
+                    }
+                }
+                // SAFETY: the processor has the instruction set (`kernels` proves it), all pointers are set for
+                // `count` rows, and the panel was packed for as many vectors as `panel` has.
+                unsafe { kernel[count - 1](&tile) };
+                if start == range.start {
+                    tile.next_panel = tile.next_panel.wrapping_add(depth * LINE);
+                }
+                start += count;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Products::run`].
+    unsafe fn transform(
+        &self,
+        kernels: &Kernels,
+        (group, scratch): (Group, *mut f32),
+        (item, range): (usize, Range<usize>),
+    ) {
+        let lanes = kernels.lanes();
+        let panel = &self.panels[item];
+        let (tiles, output) = (&self.tiles, &self.output);
+        let point_step = Products::sums_step(kernels, range.len());
+        let mut start = range.start;
+        while start < range.end {
+            let (image, tile) = (start / tiles.count(), start % tiles.count());
+            let (row, column) = (tile / tiles.columns(), tile % tiles.columns());
+            let count = (tiles.columns() - column).min(range.end - start);
+            let (y, x) = ((tiles.rows.start + row) * OUT, column * OUT);
+            for (v, block) in panel.clone().enumerate() {
+                let to = output.origin(block) + y * output.pitch() + x * lanes;
+                // SAFETY: the processor has the instruction set; the sums were written by `multiply`; the pixels are
+                // inside the map, and this item's alone (contract).
+                unsafe {
+                    (kernels.winograd_output)(&OutputRow {
+                        sums: scratch.add((v * range.len() + start - range.start) * lanes),
+                        point_step,
+                        count,
+                        bias: self.filter.bias[block * lanes..].as_ptr(),
+                        floor: self.floor,
+                        output: group.slot(image).at(to),
+                        pitch: output.pitch(),
+                        rows: tiles.h - y,
+                        columns: tiles.w - x,
+                    });
+                }
+            }
+            start += count;
+        }
+    }
+}
