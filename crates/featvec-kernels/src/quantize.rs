@@ -47,8 +47,12 @@ impl ByteFilter {
         for step in &mut steps {
             *step = step.max(f32::MIN_POSITIVE);
         }
-        let mut bias: Vec<i32> =
-            filter.bias.iter().zip(&steps).map(|(bias, step)| (bias / step).round_ties_even() as i32).collect();
+        let mut bias: Vec<i32> = filter
+            .bias
+            .iter()
+            .zip(&steps)
+            .map(|(bias, step)| (bias / step).round_ties_even() as i32)
+            .collect();
         let mut quantized = vec![0i8; filter.weights.len()];
         let mut carried = vec![0f32; oc];
         for (i, channel) in input.iter().enumerate() {
@@ -56,7 +60,9 @@ impl ByteFilter {
             carried.fill(0.0);
             for row in (0..kh * kw).map(|tap| tap * ic + i) {
                 let row = row * oc..(row + 1) * oc;
-                for (o, (to, weight)) in quantized[row.clone()].iter_mut().zip(&filter.weights[row]).enumerate() {
+                for (o, (to, weight)) in
+                    quantized[row.clone()].iter_mut().zip(&filter.weights[row]).enumerate()
+                {
                     let wanted = weight * channel.step / steps[o] + carried[o];
                     let rounded = wanted.round_ties_even().clamp(-MAX_WEIGHT, MAX_WEIGHT);
                     carried[o] = wanted - rounded;
@@ -65,7 +71,8 @@ impl ByteFilter {
                 }
             }
         }
-        let factors = steps.iter().map(|step| step / output_step).collect();
+        // Not infinite, which times zero would be no number.
+        let factors = steps.iter().map(|step| (step / output_step).min(f32::MAX)).collect();
         ByteFilter { weights: quantized, oc, bias, factors }
     }
 

@@ -16,9 +16,6 @@ pub struct Calibration {
     steps: BTreeMap<Value, f32>,
 }
 
-/// Pictures that are run at once to be measured: all maps of each are kept, some 13 MB at 224x224.
-const PICTURES_AT_ONCE: usize = 4;
-
 impl Calibration {
     /// Runs the network in `f32` over `images`, `[n, h, w, 3]` in [0, 1], and chooses for each map the range whose bytes
     /// come closest to it. A few dozen pictures of the kind that will be run are enough.
@@ -36,23 +33,16 @@ impl Calibration {
         let maps = maps(&extractor.variables().network.stages());
         let measured: Vec<Value> = maps.iter().map(|map| map.measured).collect();
         let mut ranges: Vec<Range> = maps.iter().map(|map| Range::new(map.lrn)).collect();
-        for pictures in images.data().chunks(PICTURES_AT_ONCE * h * w * 3) {
-            let pictures = Tensor::new([pictures.len() / (h * w * 3), h, w, 3], pictures.to_vec())?;
-            let results = extractor.run_in(Precision::F32, &pictures, Mode::Inference, &measured)?;
+        // One by one, since all maps of a picture are kept meanwhile: some 13 MB at 224x224.
+        for picture in images.iter_rows() {
+            let picture = Tensor::new([1, h, w, 3], picture.to_vec())?;
+            let results = extractor.run_in(Precision::F32, &picture, Mode::Inference, &measured)?;
             for (range, result) in ranges.iter_mut().zip(&results) {
                 range.add(result);
             }
         }
         let steps = maps.iter().map(|map| map.value).zip(ranges.iter().map(Range::step)).collect();
         Ok(Calibration { steps })
-    }
-
-    /// hack
-    pub fn coarse(&self, index: usize, f: f32) -> (String, Calibration) {
-        let mut c = self.clone();
-        let (v, s) = c.steps.iter_mut().nth(index).unwrap();
-        *s *= f;
-        (format!("{v:?}"), c)
     }
 
     /// The step of the bytes of `value`.
@@ -74,7 +64,8 @@ fn maps(stages: &[Stage]) -> Vec<Measured> {
     let mut maps = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         let pool = index + 1;
-        let pooled = stages.get(pool).filter(|next| matches!(next.body, Body::MaxPool(_)) && stage.norm.is_none());
+        let pooled =
+            stages.get(pool).filter(|next| matches!(next.body, Body::MaxPool(_)) && stage.norm.is_none());
         let (measured, lrn) = match pooled {
             Some(pooled) => (Value::Stage(pool), pooled.norm),
             None => (Value::Stage(index), stage.norm),
@@ -101,6 +92,9 @@ struct Range {
 }
 
 const BINS: usize = 4096;
+/// How much wider the ranges are than is best for the pictures measured. Others may have larger numbers, and one that is
+/// cut off does more harm than all that are rounded a little less finely.
+const MARGIN: f32 = 1.5;
 /// Of the pixels of a map that is normalised, one in so many is kept.
 const SAMPLE: usize = 61;
 
@@ -132,14 +126,16 @@ impl Range {
     /// The step of bytes with the least squared error: a finer one rounds the many small numbers less, a coarser one
     /// cuts off fewer of the few large ones.
     fn step(&self) -> f32 {
-        let used = self.counts.iter().rposition(|count| *count > 0).map_or(1, |last| last + 1);
+        let Some(last) = self.counts.iter().rposition(|count| *count > 0) else {
+            return 1.0; // nothing but zeros
+        };
         let width = self.end / BINS as f32;
         let step = |bins: usize| bins as f32 * width / 255.0;
-        // Ranges 3 % apart, from the whole down to a fiftieth.
-        let candidates = (0..128).map(|i| (used as f32 * 0.97f32.powi(i)).ceil() as usize);
+        // Ranges 3 % apart, from the whole down to a fiftieth of it.
+        let candidates = (0..128).map(|i| ((last + 1) as f32 * 0.97f32.powi(i)).ceil() as usize);
         let errors = candidates.map(|bins| (bins, self.error(bins, f64::from(width))));
         let best = errors.min_by(|(_, a), (_, b)| a.total_cmp(b));
-        best.map_or(1.0, |(bins, _)| step(bins))
+        best.map_or(1.0, |(bins, _)| MARGIN * step(bins))
     }
 
     /// The squared error of bytes whose range is `bins` of `width`.
@@ -175,17 +171,18 @@ pub(crate) fn builtin_pictures() -> Tensor {
             data.extend(top.map_or([0.0; 3], |disc| disc.color(at)));
         }
     }
-    let _ = random.next();
-    Tensor::new([BUILTIN_PICTURES, h, w, 3], data).unwrap_or_default()
+    Tensor::new([BUILTIN_PICTURES, h, w, 3], data).expect("as many numbers as pixels")
 }
 
 const BUILTIN_PICTURES: usize = 16;
 const DISCS: usize = 300;
 
+/// A disc of one colour with waves on it; lengths are those of the picture's sides.
 struct Disc {
     center: [f32; 2],
     radius: f32,
     color: [f32; 3],
+    /// The waves' phase, which grows so fast downwards and to the right.
     wave: [f32; 2],
     contrast: f32,
 }

@@ -108,7 +108,8 @@ impl FeatureExtractor {
     pub fn calibrate(&self, calibration: Calibration) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.calibration = Some(Arc::new(calibration));
-        state.plans.retain(|(precision, _), _| *precision == Precision::F32);
+        // Those of another calibration, and the one that measured, of no further use.
+        state.plans.clear();
     }
 
     /// Computes `outputs` for `images`, `[n, h, w, 3]` in [0, 1], red first: each output is `[n, ...]`, in the order

@@ -28,5 +28,6 @@ pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, grouped, n
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};
+pub use plan::Precision;
 pub use preset::Preset;
 pub use tensor::Tensor;

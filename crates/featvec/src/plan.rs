@@ -57,7 +57,6 @@ pub enum Precision {
     Int8,
 }
 
-
 /// A program for one request, and the shapes of its outputs.
 pub struct Plan {
     /// What to run.
