@@ -3,11 +3,13 @@
 mod fetch;
 mod module;
 mod pictures;
+mod precision;
 mod size;
 
 pub use fetch::{FetchArgs, LimitArgs};
 pub use module::{LoadArgs, ModuleArgs};
 pub use pictures::PictureArgs;
+pub use precision::{Choice as PrecisionChoice, PrecisionArgs, some_pictures};
 pub use size::{Size, parse_bytes};
 
 /// How a command prints its result.

@@ -71,6 +71,9 @@ pub(crate) fn to_byte(x: f32) -> u8 {
     (x.clamp(0.0, 255.0) + 12_582_912.0).to_bits() as u8
 }
 
+/// Numbers of sixteen pixels of a picture.
+const STRIP: usize = 16 * Image::CHANNELS;
+
 /// A pixel of a block.
 type Pixel = [u8; Map::BYTE_LANES];
 
@@ -203,11 +206,12 @@ pub(crate) unsafe fn convert_rows(
     let width = image.w * Image::CHANNELS;
     let [red, green, blue] = levels.zero;
     let padding = u32::from_le_bytes([red, green, blue, 0]);
-    let mut scale = affine.scale;
-    let mut offset = affine.offset;
-    for c in 0..Image::CHANNELS {
-        scale[c] /= levels.step[c];
-        offset[c] = offset[c] / levels.step[c] + f32::from(levels.zero[c]);
+    // Sixteen pixels at a time, so that the compiler sees vectors of one length.
+    let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
+    for i in 0..STRIP {
+        let c = i % Image::CHANNELS;
+        scale[i] = affine.scale[c] / levels.step[c];
+        offset[i] = affine.offset[c] / levels.step[c] + f32::from(levels.zero[c]);
     }
     for y in rows {
         // SAFETY: a row of the padded picture, this thread's alone (contract).
@@ -218,9 +222,16 @@ pub(crate) unsafe fn convert_rows(
         row.fill(padding);
         let Some(y) = y.checked_sub(image.padding.top).filter(|y| *y < image.h) else { continue };
         let source = &from[y * width..(y + 1) * width];
-        for (word, x) in row[image.padding.left..].iter_mut().zip(source.chunks_exact(Image::CHANNELS)) {
-            let byte = |c: usize| to_byte(x[c] * scale[c] + offset[c]);
-            *word = u32::from_le_bytes([byte(0), byte(1), byte(2), 0]);
+        let words = row[image.padding.left..][..image.w].chunks_mut(STRIP / Image::CHANNELS);
+        for (words, x) in words.zip(source.chunks(STRIP)) {
+            let (mut strip, mut bytes) = ([0.0; STRIP], [0; STRIP]);
+            strip[..x.len()].copy_from_slice(x);
+            for i in 0..STRIP {
+                bytes[i] = u32::from(to_byte(strip[i] * scale[i] + offset[i]));
+            }
+            for (word, [red, green, blue]) in words.iter_mut().zip(bytes.as_chunks().0) {
+                *word = u32::to_le(red | green << 8 | blue << 16);
+            }
         }
     }
 }

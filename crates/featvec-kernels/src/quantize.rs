@@ -28,22 +28,24 @@ const MAX_BIAS: f32 = (1 << 28) as f32;
 impl ByteFilter {
     /// `input` is what the channels of the input stand for, and `output_step` what a step of the output stands for.
     ///
+    /// What rounding a weight leaves over is carried to the next tap of the same channels: neighbouring pixels are much
+    /// alike, so the errors of neighbouring taps then nearly cancel.
+    ///
     /// # Panics
     /// Where the filter has so many weights that sums could overflow.
     pub(crate) fn new(filter: &Filter<'_>, input: &[Channel], output_step: f32) -> ByteFilter {
         let [kh, kw, ic, oc] = filter.shape;
         let depth = kh * kw * ic;
         assert!(depth < (1 << 30) / (127 * 255), "sums over {depth} products may overflow");
-        let row_step = |row: usize| input[row % ic].step;
-        let rows = || filter.weights.chunks_exact(oc).enumerate();
-        let mut steps = vec![0f32; oc];
-        for (row, weights) in rows() {
+        let mut steps: Vec<f32> = filter.bias.iter().map(|bias| bias.abs() / MAX_BIAS).collect();
+        for (row, weights) in filter.weights.chunks_exact(oc).enumerate() {
+            let scale = input[row % ic].step / MAX_WEIGHT;
             for (step, weight) in steps.iter_mut().zip(weights) {
-                *step = step.max((weight * row_step(row)).abs() / MAX_WEIGHT);
+                *step = step.max(weight.abs() * scale);
             }
         }
-        for (step, bias) in steps.iter_mut().zip(filter.bias) {
-            *step = step.max(bias.abs() / MAX_BIAS).max(f32::MIN_POSITIVE);
+        for step in &mut steps {
+            *step = step.max(f32::MIN_POSITIVE);
         }
         let mut bias: Vec<i32> = filter
             .bias
@@ -51,16 +53,26 @@ impl ByteFilter {
             .zip(&steps)
             .map(|(bias, step)| (bias / step).round_ties_even() as i32)
             .collect();
-        let mut quantized = Vec::with_capacity(filter.weights.len());
-        for (row, weights) in rows() {
-            let zero = i32::from(input[row % ic].zero);
-            for ((weight, step), bias) in weights.iter().zip(&steps).zip(&mut bias) {
-                let weight = (weight * row_step(row) / step).round_ties_even() as i8;
-                *bias -= i32::from(weight) * zero;
-                quantized.push(weight);
+        let mut quantized = vec![0i8; filter.weights.len()];
+        let mut carried = vec![0f32; oc];
+        for (i, channel) in input.iter().enumerate() {
+            let zero = i32::from(channel.zero);
+            carried.fill(0.0);
+            for row in (0..kh * kw).map(|tap| tap * ic + i) {
+                let row = row * oc..(row + 1) * oc;
+                for (o, (to, weight)) in
+                    quantized[row.clone()].iter_mut().zip(&filter.weights[row]).enumerate()
+                {
+                    let wanted = weight * channel.step / steps[o] + carried[o];
+                    let rounded = wanted.round_ties_even().clamp(-MAX_WEIGHT, MAX_WEIGHT);
+                    carried[o] = wanted - rounded;
+                    *to = rounded as i8;
+                    bias[o] -= i32::from(*to) * zero;
+                }
             }
         }
-        let factors = steps.iter().map(|step| step / output_step).collect();
+        // Not infinite, which times zero would be no number.
+        let factors = steps.iter().map(|step| (step / output_step).min(f32::MAX)).collect();
         ByteFilter { weights: quantized, oc, bias, factors }
     }
 

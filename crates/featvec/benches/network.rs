@@ -16,7 +16,7 @@ fn main() {
 /// `(batch, threads)`.
 #[divan::bench(args = [(1, 1), (1, 2), (32, 1), (32, 2)], sample_count = 20)]
 fn features(bencher: Bencher<'_, '_>, (batch, threads): (usize, usize)) {
-    let options = RunOptions { threads: NonZeroUsize::new(threads), isa: None };
+    let options = RunOptions { threads: NonZeroUsize::new(threads), ..RunOptions::default() };
     let extractor = FeatureExtractor::new(random_variables(), &options).unwrap();
     let images = random_images(batch, DEFAULT_SIZE);
     bencher

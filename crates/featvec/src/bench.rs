@@ -15,7 +15,7 @@ use featvec_kernels::StepInfo;
 use crate::Result;
 use crate::extractor::FeatureExtractor;
 use crate::network::Network;
-use crate::plan::{Mode, Value};
+use crate::plan::{Mode, Precision, Value};
 
 pub use dispatch::{Contest, contest};
 pub use random::{random_images, random_variables};
@@ -34,6 +34,8 @@ pub struct Case {
 /// How fast it ran: medians over turns of the network and the peak.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
+    /// What the network computed in; the peak is that of `f32` in any case.
+    pub precision: Precision,
     /// The instruction set.
     pub isa: &'static str,
     /// Threads.
@@ -213,6 +215,7 @@ impl Measurement {
             }
         };
         Measurement {
+            precision: extractor.precision(),
             isa: extractor.kernels().name(),
             threads: extractor.threads(),
             seconds_per_image: median(turns.iter().map(|turn| turn.seconds)) / batch,

@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use featvec_kernels::{Kernels, StepInfo, Team, Workspace};
 
-use crate::plan::{Mode, Plan, Request, Value};
+use crate::calibration::{Calibration, builtin_pictures};
+use crate::plan::{Mode, Plan, Precision, Request, Value};
 use crate::tensor::Tensor;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 
-/// How a network runs; not what it computes, which is the same for any of these but the instruction set.
+/// How a network runs. What it computes is the same for any number of threads, and all but the same for any instruction
+/// set.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Threads to use; none means as many as the process may run at once (cgroup limits and affinity respected).
     pub threads: Option<NonZeroUsize>,
-    /// The instruction set by name (`avx512`, `avx2`, `neon`, `portable`); none means the fastest present.
+    /// The instruction set by name ([`Kernels::name`]); none means the fastest present.
     pub isa: Option<String>,
+    /// What it computes in.
+    pub precision: Precision,
 }
 
 /// A network ready to run. It can be shared between threads; runs take turns.
@@ -26,12 +30,14 @@ pub struct FeatureExtractor {
     variables: Variables,
     kernels: &'static Kernels,
     team: Team,
+    precision: Precision,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    plans: HashMap<Request, Arc<Plan>>,
+    plans: HashMap<(Precision, Request), Arc<Plan>>,
+    calibration: Option<Arc<Calibration>>,
     workspace: Workspace,
 }
 
@@ -74,7 +80,8 @@ impl FeatureExtractor {
             );
         }
         let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
-        Ok(FeatureExtractor { variables, kernels, team, state: Mutex::default() })
+        let precision = options.precision;
+        Ok(FeatureExtractor { variables, kernels, team, precision, state: Mutex::default() })
     }
 
     /// The network's trained numbers.
@@ -87,9 +94,31 @@ impl FeatureExtractor {
         self.kernels
     }
 
+    /// The name of the micro-kernel that convolutions run on.
+    pub fn tile_name(&self) -> &'static str {
+        match self.precision {
+            Precision::F32 => self.kernels.tile_name(),
+            Precision::Int8 => self.kernels.byte_tile_name(),
+        }
+    }
+
     /// Threads in use.
     pub fn threads(&self) -> usize {
         self.team.members()
+    }
+
+    /// What it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Sets what the bytes of [`Precision::Int8`] stand for; without, it is [measured](Calibration::measure) on built-in
+    /// pictures by the first run.
+    pub fn calibrate(&self, calibration: Calibration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.calibration = Some(Arc::new(calibration));
+        // Those of another calibration, and the one that measured, of no further use.
+        state.plans.clear();
     }
 
     /// Computes `outputs` for `images`, `[n, h, w, 3]` in [0, 1], red first: each output is `[n, ...]`, in the order
@@ -100,9 +129,20 @@ impl FeatureExtractor {
     /// Images of another shape, or with values that are no numbers; a size or an output that cannot be had (see
     /// [`Plan::new`]).
     pub fn run(&self, images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Vec<Tensor>> {
-        let request = request(images, mode, outputs)?;
+        self.run_in(self.precision, images, mode, outputs)
+    }
+
+    pub(crate) fn run_in(
+        &self,
+        precision: Precision,
+        images: &Tensor,
+        mode: Mode,
+        outputs: &[Value],
+    ) -> Result<Vec<Tensor>> {
+        let key = (precision, request(images, mode, outputs)?);
+        let calibration = self.calibration_for(precision)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.run_request(&mut state, images, (&request, outputs)).map(|(tensors, _)| tensors)
+        self.run_request(&mut state, calibration, images, (&key, outputs)).map(|(tensors, _)| tensors)
     }
 
     /// How long each step of a [`run`](FeatureExtractor::run) takes, for all images together.
@@ -115,10 +155,11 @@ impl FeatureExtractor {
         mode: Mode,
         outputs: &[Value],
     ) -> Result<Vec<(StepInfo, Duration)>> {
-        let request = request(images, mode, outputs)?;
+        let key = (self.precision, request(images, mode, outputs)?);
+        let calibration = self.calibration_for(self.precision)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.workspace.time_steps(true);
-        let result = self.run_request(&mut state, images, (&request, outputs));
+        let result = self.run_request(&mut state, calibration, images, (&key, outputs));
         state.workspace.time_steps(false);
         let (_, plan) = result?;
         Ok(plan.program.steps().iter().cloned().zip(state.workspace.step_times()).collect())
@@ -133,21 +174,25 @@ impl FeatureExtractor {
     fn run_request(
         &self,
         state: &mut State,
+        calibration: Option<Arc<Calibration>>,
         images: &Tensor,
-        (request, outputs): (&Request, &[Value]),
+        (key, outputs): (&(Precision, Request), &[Value]),
     ) -> Result<(Vec<Tensor>, Arc<Plan>)> {
+        let request = &key.1;
         let (n, [h, w]) = (images.rows(), request.size);
-        let plan = match state.plans.get(request) {
+        let plan = match state.plans.get(key) {
             Some(plan) => Arc::clone(plan),
             None => {
-                let plan = Arc::new(Plan::new(&self.variables, request, self.kernels)?);
+                let plan = Plan::new(&self.variables, request, self.kernels, calibration.as_deref())?;
+                let plan = Arc::new(plan);
                 if state.plans.len() >= MAX_PLANS {
                     state.plans.clear();
                 }
-                state.plans.insert(request.clone(), Arc::clone(&plan));
+                state.plans.insert(key.clone(), Arc::clone(&plan));
                 plan
             }
         };
+        let (_, request) = key;
         let bytes = plan.program.workspace_bytes(n, self.threads());
         if bytes.is_none_or(|bytes| bytes > MAX_WORKSPACE_BYTES) {
             let message =
@@ -170,6 +215,23 @@ impl FeatureExtractor {
             given.push(tensor);
         }
         Ok((given, plan))
+    }
+
+    fn calibration_for(&self, precision: Precision) -> Result<Option<Arc<Calibration>>> {
+        match precision {
+            Precision::F32 => Ok(None),
+            Precision::Int8 => self.calibration().map(Some),
+        }
+    }
+
+    /// What bytes stand for; measured on built-in pictures where nobody has said.
+    fn calibration(&self) -> Result<Arc<Calibration>> {
+        let held = self.state.lock().unwrap_or_else(PoisonError::into_inner).calibration.clone();
+        if let Some(calibration) = held {
+            return Ok(calibration);
+        }
+        self.calibrate(Calibration::measure(self, &builtin_pictures())?);
+        self.calibration()
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod accuracy;
 pub mod bench;
 pub mod cache;
+pub mod calibration;
 pub mod classify;
 pub mod compare;
 pub mod export;
@@ -30,5 +31,6 @@ pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, grouped, n
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};
+pub use plan::Precision;
 pub use preset::Preset;
 pub use tensor::Tensor;

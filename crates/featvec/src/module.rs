@@ -9,11 +9,12 @@ use std::path::Path;
 use featvec_formats::{CheckpointFormat, DataType, HubModule, MetaGraph, PartialShape, Source, TensorName};
 
 use crate::cache::Cache;
+use crate::calibration::Calibration;
 use crate::extractor::{FeatureExtractor, RunOptions};
 use crate::fetch::{FetchOptions, Progress};
 use crate::handle::Handle;
 use crate::network::{DEFAULT_SIZE, Network};
-use crate::plan::{Mode, Value};
+use crate::plan::{Mode, Precision, Value};
 use crate::tensor::Tensor;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
@@ -166,6 +167,11 @@ impl Module {
                 cache.load(&handle, &options.fetch, progress, |path| Loaded::open(path, options))
             }
         }?;
+        if loaded.mode == Mode::BatchStatistics && options.run.precision == Precision::Int8 {
+            let message = "a graph for training takes the statistics of each batch, which int8 cannot";
+            let hint = "leave out the tag `train`, or use f32";
+            return Err(Error::new(ErrorKind::Argument, handle.as_str(), message).with_hint(hint));
+        }
         let extractor = FeatureExtractor::new(loaded.variables, &options.run)?;
         Ok(Module {
             place: handle.as_str().to_string(),
@@ -219,6 +225,17 @@ impl Module {
     /// What runs the network.
     pub fn extractor(&self) -> &FeatureExtractor {
         &self.extractor
+    }
+
+    /// Has [`Precision::Int8`] fit `images`, `[n, h, w, 3]` in [0, 1]: a few dozen pictures like those that will be run.
+    /// Without, it fits pictures that are built in, and is less accurate. Rows are comparable where the calibration was
+    /// the same.
+    ///
+    /// # Errors
+    /// Those of [`Calibration::measure`].
+    pub fn calibrate(&self, images: &Tensor) -> Result<()> {
+        self.extractor.calibrate(Calibration::measure(&self.extractor, images)?);
+        Ok(())
     }
 
     /// The signature that gives feature vectors: `image_feature_vector`, or the default where there is none.

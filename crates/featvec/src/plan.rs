@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use featvec_kernels::winograd::{self, TransformedFilter, TransformedMap};
-use featvec_kernels::{Branch, Filter, Image, Kernels, Map, Padding, Program, Step};
+use featvec_kernels::{Branch, Element, Filter, Image, Kernels, Map, Padding, Program, Step};
 
+use crate::calibration::Calibration;
 use crate::network::{Body, Conv, MIN_SIZE, Mixed, Pool, Stage};
 use crate::variables::{ConvVariables, Folded, Shift, Variables};
 use crate::{Error, ErrorKind, Result};
@@ -25,6 +26,10 @@ pub enum Mode {
 pub enum Value {
     /// The result of a stage, `[n, h, w, c]`.
     Stage(usize),
+    /// The result of the 1x1 convolution in branch 1 or 2 of a stage that is an inception module, `[n, h, w, c]`.
+    Reduced(usize, usize),
+    /// The result of a stage after local response normalisation, `[n, h, w, c]`.
+    Normed(usize),
     /// The mean over all pixels: `[n, 1024]`.
     Features,
     /// The classifying layer: `[n, classes]`, before softmax.
@@ -40,6 +45,26 @@ pub struct Request {
     pub mode: Mode,
     /// The values wanted, in ascending order, each once.
     pub outputs: Vec<Value>,
+}
+
+/// What a network computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// `f32`: TensorFlow's numbers.
+    #[default]
+    F32,
+    /// Convolutions of bytes by bytes: faster, and close.
+    Int8,
+}
+
+/// `f32` or `int8`.
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Precision::F32 => "f32",
+            Precision::Int8 => "int8",
+        })
+    }
 }
 
 /// A program for one request, and the shapes of its outputs.
@@ -78,34 +103,53 @@ pub fn check_size([h, w]: [usize; 2]) -> Result<()> {
 impl Plan {
     /// Plans the forward pass that `request` asks for.
     ///
+    /// With a `calibration`, the convolutions compute in bytes; the classifying layer in `f32` all the same.
+    ///
     /// # Errors
-    /// A size that [`check_size`] refuses; a stage beyond the last; logits of a network that has no classifying layer; batch
-    /// statistics of a network without batch normalisation.
-    pub fn new(variables: &Variables, request: &Request, kernels: &'static Kernels) -> Result<Plan> {
+    /// A size that [`check_size`] refuses; a value that the network does not have, such as logits without a classifying
+    /// layer; batch statistics of a network without batch normalisation, or in bytes.
+    pub fn new(
+        variables: &Variables,
+        request: &Request,
+        kernels: &'static Kernels,
+        calibration: Option<&Calibration>,
+    ) -> Result<Plan> {
         check_size(request.size)?;
+        if request.mode == Mode::BatchStatistics && calibration.is_some() {
+            let message = "statistics of the batch cannot be had in int8, whose ranges are known beforehand";
+            return Err(Error::new(ErrorKind::Argument, "", message).with_hint("use f32"));
+        }
         let has_batch_norm = variables.convs.iter().all(|conv| matches!(conv.shift, Shift::BatchNorm { .. }));
         if request.mode == Mode::BatchStatistics && !has_batch_norm {
             let message = "the network has no batch normalisation, so no statistics of a batch either";
             return Err(Error::new(ErrorKind::Argument, "", message));
         }
-        let stages = variables.network.stages().len();
-        if let Some(value) =
-            request.outputs.iter().find(|v| matches!(v, Value::Stage(index) if *index >= stages))
-        {
-            let message = format!("the network has no {value:?}: it has {stages} stages");
+        let stages = variables.network.stages();
+        let exists = |value: &Value| match *value {
+            Value::Stage(index) => index < stages.len(),
+            Value::Normed(index) => stages.get(index).is_some_and(|stage| stage.norm.is_some()),
+            Value::Reduced(index, branch) => {
+                let stage = stages.get(index);
+                matches!(branch, 1 | 2) && stage.is_some_and(|stage| matches!(stage.body, Body::Mixed(_)))
+            }
+            Value::Features | Value::Logits => true,
+        };
+        if let Some(value) = request.outputs.iter().find(|value| !exists(value)) {
+            let message = format!("the network has no {value:?}: it has {} stages", stages.len());
             return Err(Error::new(ErrorKind::Argument, "", message));
         }
         if request.outputs.contains(&Value::Logits) && variables.logits.is_none() {
             let message = "the module gives feature vectors only, no logits";
             return Err(Error::new(ErrorKind::Argument, "", message).with_hint("use a classification module"));
         }
-        Ok(Planner::new(variables, request, kernels).plan())
+        Ok(Planner::new(variables, request, kernels, calibration).plan())
     }
 }
 
 struct Planner<'a> {
     variables: &'a Variables,
     request: &'a Request,
+    calibration: Option<&'a Calibration>,
     program: Program,
     arena: Arena,
     /// Where transformed maps of a group of images go, once the stages that run for a group have begun: between the
@@ -145,12 +189,18 @@ impl Layer<'_> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(variables: &'a Variables, request: &'a Request, kernels: &'static Kernels) -> Planner<'a> {
+    fn new(
+        variables: &'a Variables,
+        request: &'a Request,
+        kernels: &'static Kernels,
+        calibration: Option<&'a Calibration>,
+    ) -> Planner<'a> {
         let shapes = variables.network.convs().into_iter().map(|conv| conv.shape);
         let convs: Vec<_> = shapes.zip(&variables.convs).collect();
         Planner {
             variables,
             request,
+            calibration,
             program: Program::new(kernels),
             arena: Arena::default(),
             late_tiles: None,
@@ -183,10 +233,14 @@ impl<'a> Planner<'a> {
                 Some(Body::Conv(next)) => next.shape[0] / 2,
                 _ => 0,
             };
+            let element = match (&stage.body, &current) {
+                (Body::MaxPool(_), Some(input)) => Map::element(input),
+                _ => self.element(Value::Stage(index)),
+            };
             let output = if halo > 0 && stage.norm.is_none() {
-                self.haloed_map([stage.channels, size[0], size[1]], (halo, 0))
+                self.haloed_map(element, [stage.channels, size[0], size[1]], (halo, 0))
             } else {
-                self.map([stage.channels, size[0], size[1]])
+                self.map(element, [stage.channels, size[0], size[1]])
             };
             match (&stage.body, current) {
                 (Body::Conv(conv), None) => self.first_conv(conv, output),
@@ -198,15 +252,16 @@ impl<'a> Planner<'a> {
                     let step = self.max_pool(*pool, input, output);
                     self.program.push(vec![step]);
                 }
-                (Body::Mixed(mixed), Some(input)) => self.mixed(mixed, input, output),
+                (Body::Mixed(mixed), Some(input)) => self.mixed(mixed, index, input, output),
                 (_, None) => unreachable!("the first stage is a convolution"),
             }
             self.store(Value::Stage(index), output, hwc(output));
             self.release(current);
             current = Some(output);
             if let Some(lrn) = stage.norm {
-                let normed = self.map(output.shape());
+                let normed = self.map(self.element(Value::Normed(index)), output.shape());
                 self.program.push(vec![Step::Lrn { input: output, output: normed, lrn }]);
+                self.store(Value::Normed(index), normed, hwc(normed));
                 self.release(current);
                 current = Some(normed);
             }
@@ -217,7 +272,7 @@ impl<'a> Planner<'a> {
         }
         let last = current.expect("the network has stages");
         let channels = last.shape()[0];
-        let mean = self.map([channels, 1, 1]);
+        let mean = self.map(Element::F32, [channels, 1, 1]);
         self.program.push(vec![Step::GlobalMean { input: last, output: mean }]);
         self.store(Value::Features, mean, vec![channels]);
         if self.request.outputs.contains(&Value::Logits) {
@@ -234,15 +289,19 @@ impl<'a> Planner<'a> {
         let padding =
             Padding { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
         let offset = self.arena.take(Image::new(0, h, w, padding).len());
-        let image = Image::new(offset, h, w, padding);
-        self.program.push(vec![Step::Convert { image, affine: self.variables.affine }]);
+        let affine = self.variables.affine;
+        let mut image = Image::new(offset, h, w, padding);
+        if self.calibration.is_some() {
+            image = image.bytes(&affine);
+        }
+        self.program.push(vec![Step::Convert { image, affine }]);
         let layer = self.layer();
         self.program.push(vec![Step::ConvImage { image, stride: conv.stride, branch: layer.branch(output) }]);
         self.batch_norm(&[(&layer, output)]);
     }
 
     /// Two phases: everything that reads the module's input, then everything that reads a result of that.
-    fn mixed(&mut self, mixed: &Mixed, input: Map, output: Map) {
+    fn mixed(&mut self, mixed: &Mixed, index: usize, input: Map, output: Map) {
         let [channels, h, w] = input.shape();
         // In the order of `Mixed::convs`, which is that of the variables.
         let [branch_0, reduce_1, conv_1, reduce_2, conv_2, branch_3] = [0; 6].map(|_| self.layer());
@@ -253,12 +312,17 @@ impl<'a> Planner<'a> {
         };
         let first = &mut 0;
         let slices = [&branch_0, &conv_1, &conv_2, &branch_3].map(|layer| slice(first, layer));
-        let reduced_1 = self.haloed_map([reduce_1.shape[3], h, w], (conv_1.shape[0] / 2, 0));
-        let reduced_2 = self.haloed_map([reduce_2.shape[3], h, w], (conv_2.shape[0] / 2, 1));
-        let pooled = self.map([channels, h, w]);
+        let values = [1, 2].map(|branch| Value::Reduced(index, branch));
+        let elements = values.map(|value| self.element(value));
+        let reduced_1 = self.haloed_map(elements[0], [reduce_1.shape[3], h, w], (conv_1.shape[0] / 2, 0));
+        let reduced_2 = self.haloed_map(elements[1], [reduce_2.shape[3], h, w], (conv_2.shape[0] / 2, 1));
+        let pooled = self.map(input.element(), [channels, h, w]);
         let pool = self.max_pool(mixed.pool, input, pooled);
         let readers = vec![(branch_0, slices[0]), (reduce_1, reduced_1), (reduce_2, reduced_2)];
         self.convs(vec![(input, readers)], Some(pool));
+        for (value, map) in values.into_iter().zip([reduced_1, reduced_2]) {
+            self.store(value, map, hwc(map));
+        }
         let second =
             [(reduced_1, conv_1, slices[1]), (reduced_2, conv_2, slices[2]), (pooled, branch_3, slices[3])];
         self.convs(second.into_iter().map(|(from, layer, to)| (from, vec![(layer, to)])).collect(), None);
@@ -293,7 +357,7 @@ impl<'a> Planner<'a> {
     /// Statistics of a batch are taken from sums as plain as TensorFlow's.
     fn is_transformed(&self, layer: &Layer<'_>, input: Map) -> bool {
         let [_, h, w] = input.shape();
-        layer.beta.is_none() && winograd::pays(layer.shape, [h, w])
+        self.calibration.is_none() && layer.beta.is_none() && winograd::pays(layer.shape, [h, w])
     }
 
     /// The convolutions by Winograd's algorithm, in as many parts as it takes for transformed maps to stay in the
@@ -352,7 +416,7 @@ impl<'a> Planner<'a> {
         let numbers = self.variables.logits.as_ref().expect("checked by `Plan::new`");
         let folded = numbers.fold(self.variables.epsilon);
         let classes = conv.shape[3];
-        let output = self.map([classes, 1, 1]);
+        let output = self.map(Element::F32, [classes, 1, 1]);
         let filter = Filter { weights: &folded.weights, bias: &folded.bias, shape: conv.shape };
         let branch = Branch { filter, output, relu: false };
         self.program.push(vec![Step::Conv { input: features, branches: vec![branch] }]);
@@ -378,16 +442,27 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn map(&mut self, shape: [usize; 3]) -> Map {
-        let lanes = self.program.kernels().lanes();
-        let offset = self.arena.take(Map::new(0, lanes, shape, 0).len());
-        Map::new(offset, lanes, shape, 0)
+    /// What the numbers of `value` are stored as.
+    fn element(&self, value: Value) -> Element {
+        self.calibration.map_or(Element::F32, |calibration| Element::U8 { step: calibration.step(value) })
     }
 
-    fn haloed_map(&self, shape: [usize; 3], (halo, role): (usize, usize)) -> Map {
+    fn map(&mut self, element: Element, shape: [usize; 3]) -> Map {
+        let offset = self.arena.take(self.place(element, 0, (shape, 0)).len());
+        self.place(element, offset, (shape, 0))
+    }
+
+    fn haloed_map(&self, element: Element, shape: [usize; 3], (halo, role): (usize, usize)) -> Map {
         let [_, h, w] = shape;
         let offset = self.haloed[&Haloed { size: [h, w], halo, role }];
-        Map::new(offset, self.program.kernels().lanes(), shape, halo)
+        self.place(element, offset, (shape, halo))
+    }
+
+    fn place(&self, element: Element, offset: usize, (shape, halo): ([usize; 3], usize)) -> Map {
+        match element {
+            Element::F32 => Map::new(offset, self.program.kernels().lanes(), shape, halo),
+            Element::U8 { step } => Map::bytes(step, offset, shape, halo),
+        }
     }
 
     /// From now on maps are kept for a group of images: they lie behind all early ones.
@@ -396,7 +471,7 @@ impl<'a> Planner<'a> {
         let tiles = |conv: &Conv, [h, w]: [usize; 2]| {
             let map = Map::new(0, lanes, [conv.shape[2], h, w], conv.shape[0] / 2);
             let rows = 0..TransformedMap::rows_of(h);
-            let pays = winograd::pays(conv.shape, [h, w]);
+            let pays = self.calibration.is_none() && winograd::pays(conv.shape, [h, w]);
             if pays { TransformedMap::new(0, map, rows, Program::GROUP).len() + Arena::ALIGN } else { 0 }
         };
         let longest = stages[late..].iter().zip(&sizes[late..]).map(|(stage, size)| match &stage.body {
@@ -432,10 +507,10 @@ impl<'a> Planner<'a> {
                 reserve(size, (conv.shape[0] / 2, 0), stage.channels);
             }
         }
-        let lanes = self.program.kernels().lanes();
+        let element = self.calibration.map_or(Element::F32, |_| Element::U8 { step: 1.0 });
         for (geometry, channels) in channels {
             let [h, w] = geometry.size;
-            let offset = self.arena.take(Map::new(0, lanes, [channels, h, w], geometry.halo).len());
+            let offset = self.arena.take(self.place(element, 0, ([channels, h, w], geometry.halo)).len());
             self.haloed.insert(geometry, offset);
         }
     }

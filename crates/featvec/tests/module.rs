@@ -143,7 +143,7 @@ fn the_same_bits_for_any_batch_and_thread_count() {
     let many = Tensor::new([32, 224, 224, 3], images.data().repeat(4)).unwrap();
     let mut expected: Option<Tensor> = None;
     for threads in [1, 2, 3] {
-        let run = RunOptions { threads: NonZeroUsize::new(threads), isa: None };
+        let run = RunOptions { threads: NonZeroUsize::new(threads), ..RunOptions::default() };
         let module = load(FEATURE_VECTOR, &LoadOptions { run, ..LoadOptions::default() }).unwrap();
         for n in [0, 1, 3, 32] {
             let features = module.run(&first(&many, n)).unwrap();
@@ -164,7 +164,7 @@ fn every_instruction_set_gives_tensorflows_features() {
     let image = first(&golden("inputs.npy"), 1);
     let expected = first(&golden("features.npy"), 1);
     for kernels in featvec_kernels::Kernels::present() {
-        let run = RunOptions { threads: None, isa: Some(kernels.name().to_string()) };
+        let run = RunOptions { isa: Some(kernels.name().to_string()), ..RunOptions::default() };
         let options = LoadOptions { run, ..LoadOptions::default() };
         let module = Module::load_with(&path, &options, &mut |_| {}).unwrap();
         let worst = worst(module.run(&image).unwrap().data(), expected.data());

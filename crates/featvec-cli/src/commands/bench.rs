@@ -12,16 +12,17 @@ use std::time::Duration;
 use clap::Args;
 use featvec::accuracy;
 use featvec::bench::{Bench as Measuring, Case, contest, random_variables};
+use featvec::calibration::Calibration;
 use featvec::extractor::{FeatureExtractor, RunOptions};
 use featvec::network::DEFAULT_SIZE;
 use featvec::pictures::{Found, Preparation};
 use featvec::variables::Variables;
-use featvec::{Error, Preset};
+use featvec::{Error, Precision, Preset};
 use serde_json::{Value, json};
 
 use crate::inputs;
 use crate::line;
-use crate::options::{FetchArgs, LoadArgs, Size};
+use crate::options::{FetchArgs, LoadArgs, PrecisionChoice, Size, some_pictures};
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
 use report::{Row, print_accuracy, print_contests, print_rows};
@@ -34,6 +35,7 @@ Examples:
   featvec bench --threads 1 --batch 1 --layers
   featvec bench --isa avx2 --seconds 10 --json
   featvec bench --assert
+  featvec bench --precision f32,int8 --batch 32
   featvec bench --accuracy photos/ --module bvlc_googlenet.caffemodel
 
 Runs of the network take turns with a loop of multiply-adds on the same threads. % of peak is the
@@ -55,6 +57,10 @@ pub struct Bench {
     /// Threads [default: 1, and as many as this process may run at once]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<NonZeroUsize>,
+
+    /// What to compute in [default: f32; with --accuracy int8]
+    #[arg(long, value_enum, value_name = "NAME,..", value_delimiter = ',')]
+    precision: Vec<PrecisionChoice>,
 
     /// Instruction set, as `featvec inspect --cpu` lists them [default: the fastest]
     #[arg(long, value_name = "NAME")]
@@ -81,19 +87,13 @@ pub struct Bench {
     #[arg(long, conflicts_with_all = ["layers", "accuracy"])]
     assert: bool,
 
-    /// Tell instead how near the vectors of these pictures are to those of --against
+    /// Tell instead how near the vectors of these pictures are to those in f32; int8 is fitted to 32 of them
     #[arg(long, value_name = "FOLDER", conflicts_with = "layers", help_heading = "Accuracy")]
     accuracy: Option<PathBuf>,
 
-    /// The instruction set whose vectors count as right
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "portable",
-        requires = "accuracy",
-        help_heading = "Accuracy"
-    )]
-    against: String,
+    /// The instruction set whose vectors in f32 count as right [default: the same]
+    #[arg(long, value_name = "NAME", requires = "accuracy", help_heading = "Accuracy")]
+    against: Option<String>,
 
     /// How the pictures are prepared: see `featvec presets` [default: tf1-retrain]
     #[arg(long, value_name = "NAME", requires = "accuracy", help_heading = "Accuracy",
@@ -121,7 +121,7 @@ impl Bench {
         self.module = self.module.take().filter(|handle| !handle.is_empty());
         let (variables, size) = if self.module.is_some() || self.accuracy.is_some() {
             let load = LoadArgs::inference(std::mem::take(&mut self.fetch));
-            let module = load.load(self.module.as_deref(), true, talk)?;
+            let module = load.load(self.module.as_deref(), (Precision::F32, true), talk)?;
             (module.variables().clone(), module.expected_image_size().unwrap_or(DEFAULT_SIZE))
         } else {
             (random_variables(), DEFAULT_SIZE)
@@ -133,10 +133,18 @@ impl Bench {
         &self,
         variables: Variables,
         threads: NonZeroUsize,
-        isa: Option<&str>,
+        (precision, isa): (Precision, Option<&str>),
     ) -> Result<FeatureExtractor, Error> {
         let isa = isa.or(self.isa.as_deref()).map(String::from);
-        FeatureExtractor::new(variables, &RunOptions { threads: Some(threads), isa })
+        FeatureExtractor::new(variables, &RunOptions { threads: Some(threads), isa, precision })
+    }
+
+    /// What to compute in, one after the other.
+    fn precisions(&self, default: Precision) -> Vec<Precision> {
+        if self.precision.is_empty() {
+            return vec![default];
+        }
+        self.precision.iter().map(|choice| (*choice).into()).collect()
     }
 
     /// The numbers of threads to measure with.
@@ -155,14 +163,17 @@ impl Bench {
         let mut measuring = Measuring::new(self.seconds, &mut tell);
         let mut measured = Vec::new();
         let mut tile = "";
-        talk.begin(threads.len() * self.batch.len());
-        for &threads in &threads {
-            let extractor = self.extractor(variables.clone(), threads, None)?;
-            tile = extractor.kernels().tile_name();
-            for &batch in &self.batch {
-                let case = Case { batch, size, layers: self.layers };
-                measured.push((batch, measuring.measure(&extractor, &case)?));
-                talk.advance(1);
+        let precisions = self.precisions(Precision::F32);
+        talk.begin(precisions.len() * threads.len() * self.batch.len());
+        for precision in precisions {
+            for &threads in &threads {
+                let extractor = self.extractor(variables.clone(), threads, (precision, None))?;
+                tile = extractor.tile_name();
+                for &batch in &self.batch {
+                    let case = Case { batch, size, layers: self.layers };
+                    measured.push((batch, measuring.measure(&extractor, &case)?));
+                    talk.advance(1);
+                }
             }
         }
         talk.end();
@@ -190,7 +201,7 @@ impl Bench {
 
     fn check_dispatch(&self, variables: Variables, size: [usize; 2]) -> Result<Outcome, Stop> {
         let network = variables.network;
-        let kernels = self.extractor(variables, NonZeroUsize::MIN, None)?.kernels();
+        let kernels = self.extractor(variables, NonZeroUsize::MIN, (Precision::F32, None))?.kernels();
         let contests = contest(network, (size, TOLERATED), kernels)?;
         let offenders: Vec<_> = contests.iter().filter(|contest| contest.slowdown() > TOLERATED).collect();
         if self.json {
@@ -210,7 +221,11 @@ impl Bench {
         talk: &Talk,
     ) -> Result<Outcome, Stop> {
         let mut paths = Vec::new();
-        for found in inputs::expand(&[folder])? {
+        let all = inputs::expand(&[folder])?;
+        let preset = self.preset.as_deref().map_or(Ok(Preset::default()), str::parse)?;
+        let preparation = Preparation::new(preset, size);
+        let images = some_pictures(&all, &preparation)?;
+        for found in all {
             match found {
                 Found::Picture(path) => paths.push(path),
                 Found::Array(path) => {
@@ -221,22 +236,26 @@ impl Bench {
                 }
             }
         }
-        let preset = self.preset.as_deref().map_or(Ok(Preset::default()), str::parse)?;
-        let preparation = Preparation::new(preset, size);
         let batch = self.batch.iter().copied().max().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads().into_iter().max().unwrap_or(NonZeroUsize::MIN);
-        let reference = self.extractor(variables.clone(), threads, Some(&self.against))?;
-        let candidate = self.extractor(variables, threads, None)?;
+        let against = (Precision::F32, self.against.as_deref());
+        let reference = self.extractor(variables.clone(), threads, against)?;
+        let precision = self.precisions(Precision::Int8)[0];
+        let candidate = self.extractor(variables, threads, (precision, None))?;
+        if let (Precision::Int8, Some(images)) = (precision, images) {
+            candidate.calibrate(Calibration::measure(&candidate, &images)?);
+        }
         let fail = &mut |path: &std::path::Path, error: &Error| {
             talk.failure(format_args!("{}: {error}", line::shown(path)));
         };
         let accuracy = accuracy::compare([&reference, &candidate], &paths, (&preparation, batch), fail)?;
-        let names = [&reference, &candidate].map(|extractor| extractor.kernels().name());
+        let names = [&reference, &candidate]
+            .map(|extractor| format!("{} on {}", extractor.precision(), extractor.kernels().name()));
         if self.json {
-            let value = report::accuracy_to_json(&accuracy, names);
-            self.print_json(candidate.kernels().tile_name(), ("accuracy", value), size)?;
+            let value = report::accuracy_to_json(&accuracy, &names);
+            self.print_json(candidate.tile_name(), ("accuracy", value), size)?;
         } else {
-            print_accuracy(&mut stdout().lock(), &accuracy, names).map_err(Stop::from_stdout)?;
+            print_accuracy(&mut stdout().lock(), &accuracy, &names).map_err(Stop::from_stdout)?;
         }
         Ok(Outcome::of(accuracy.failed))
     }

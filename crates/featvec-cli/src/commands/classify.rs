@@ -12,7 +12,7 @@ use featvec::{Error, ErrorKind, Labels, Module, Tensor};
 use serde_json::json;
 
 use crate::line;
-use crate::options::{ModuleArgs, PictureArgs, TextOrJson};
+use crate::options::{ModuleArgs, PictureArgs, PrecisionArgs, TextOrJson};
 use crate::pipeline::Pipeline;
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
@@ -35,6 +35,9 @@ pub struct Classify {
     #[command(flatten)]
     module: ModuleArgs,
 
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
     /// How many classes to tell
     #[arg(long, value_name = "K", default_value = "5", help_heading = "Output")]
     top: NonZeroUsize,
@@ -50,18 +53,21 @@ pub struct Classify {
 
 impl Classify {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
+        let precision = self.precision.precision()?;
         let found = self.pictures.find()?;
-        let module = self.module.load(self.pictures.size.is_some(), talk)?;
+        let module = self.module.load_for(precision, self.pictures.size.is_some(), talk)?;
         let classes = classes(&module)?;
         let labels = self.labels(classes, &module)?;
         let preparation = self.pictures.preparation(&module)?;
+        let limits = self.module.load.fetch.limits();
+        self.precision.calibrate(&module, &found, (&preparation, &limits), talk)?;
         let pipeline = Pipeline {
             module: &module,
             signature: classifying_signature(&module),
             output: DEFAULT,
             batch: self.pictures.batch(preparation.size),
             preparation,
-            limits: self.module.load.fetch.limits(),
+            limits,
             talk,
         };
         if pipeline.row_shape()? != [classes] {

@@ -7,7 +7,7 @@ use featvec::module::DEFAULT;
 use featvec::pictures::Found;
 use featvec::{Error, Tensor};
 
-use crate::options::{ModuleArgs, PictureArgs};
+use crate::options::{ModuleArgs, PictureArgs, PrecisionArgs};
 use crate::output::{Format, Output};
 use crate::pipeline::Pipeline;
 use crate::stop::{Outcome, Stop, wrong_usage};
@@ -32,6 +32,9 @@ pub struct Embed {
 
     #[command(flatten)]
     module: ModuleArgs,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
 
     /// Write to this file instead of stdout: x.npy, x.csv, x.jsonl or x.txt
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
@@ -58,21 +61,24 @@ impl Embed {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         // What can be refused is refused before a module is downloaded.
         Format::choose(self.format, self.output.as_deref())?;
+        let precision = self.precision.precision()?;
         let found = self.pictures.find()?;
         if let Some(output) = &self.output {
             refuse_overwriting(&found, output)?;
         }
 
-        let module = self.module.load(self.pictures.size.is_some(), talk)?;
+        let module = self.module.load_for(precision, self.pictures.size.is_some(), talk)?;
         let signature = self.signature.as_deref().unwrap_or(module.feature_signature());
         let preparation = self.pictures.preparation(&module)?;
+        let limits = self.module.load.fetch.limits();
+        self.precision.calibrate(&module, &found, (&preparation, &limits), talk)?;
         let pipeline = Pipeline {
             module: &module,
             signature,
             output: &module.output_name(signature, self.endpoint.as_deref().unwrap_or(DEFAULT))?,
             batch: self.pictures.batch(preparation.size),
             preparation,
-            limits: self.module.load.fetch.limits(),
+            limits,
             talk,
         };
         let row_shape = pipeline.row_shape()?;

@@ -8,7 +8,7 @@ use std::io::{self, Write, stdout};
 use clap::Args;
 use featvec::module::{Format, Signature, TensorInfo};
 use featvec::network::DEFAULT_SIZE;
-use featvec::{Kernels, Module, grouped};
+use featvec::{Kernels, Module, Precision, grouped};
 use serde_json::{Value, json};
 
 use crate::line;
@@ -53,7 +53,7 @@ impl Inspect {
             print_kernels(&mut out, self.format).map_err(Stop::from_stdout)?;
             return Ok(Outcome::Done);
         }
-        let module = self.load.load(self.handle.as_deref(), false, talk)?;
+        let module = self.load.load(self.handle.as_deref(), (Precision::F32, false), talk)?;
         let statistics = if self.all_variables { by_variable(&module) } else { by_stage(&module) };
         match self.format {
             TextOrJson::Text => print_text(&mut out, &module, &statistics),
@@ -67,13 +67,17 @@ impl Inspect {
 fn print_kernels(out: &mut impl Write, format: TextOrJson) -> io::Result<()> {
     for (kernels, mark) in Kernels::present().zip(["in use"].into_iter().chain(std::iter::repeat("present")))
     {
-        let (name, tile, lanes) = (kernels.name(), kernels.tile_name(), kernels.lanes());
+        let (name, tile, byte_tile) = (kernels.name(), kernels.tile_name(), kernels.byte_tile_name());
+        let lanes = kernels.lanes();
         match format {
-            TextOrJson::Text => writeln!(out, "{name:9} {tile:24} {lanes:2} channels a block  {mark}"),
+            TextOrJson::Text => {
+                writeln!(out, "{name:10} {tile:22} {byte_tile:23} {lanes:2} channels a block  {mark}")
+            }
             TextOrJson::Json => {
                 let line = json!({
                     "name": name,
                     "convolution": tile,
+                    "byte_convolution": byte_tile,
                     "channels_per_block": lanes,
                     "in_use": mark == "in use",
                 });

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 use featvec::extractor::RunOptions;
-use featvec::{LoadOptions, Module, Result};
+use featvec::{LoadOptions, Module, Precision, Result};
 
 use super::FetchArgs;
 use crate::stop::wrong_usage;
@@ -28,7 +28,15 @@ impl ModuleArgs {
     /// # Errors
     /// No module named; those of [`Module::load`].
     pub fn load(&self, any_size: bool, talk: &Talk) -> Result<Module> {
-        self.load.load(self.module.as_deref(), any_size, talk)
+        self.load_for(Precision::F32, any_size, talk)
+    }
+
+    /// Like [`load`](ModuleArgs::load), a module that computes in `precision`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_for(&self, precision: Precision, any_size: bool, talk: &Talk) -> Result<Module> {
+        self.load.load(self.module.as_deref(), (precision, any_size), talk)
     }
 }
 
@@ -62,7 +70,12 @@ impl LoadArgs {
     ///
     /// # Errors
     /// No handle; those of [`Module::load`].
-    pub fn load(&self, handle: Option<&str>, any_size: bool, talk: &Talk) -> Result<Module> {
+    pub fn load(
+        &self,
+        handle: Option<&str>,
+        (precision, any_size): (Precision, bool),
+        talk: &Talk,
+    ) -> Result<Module> {
         let handle = handle.filter(|handle| !handle.is_empty()).ok_or_else(|| {
             wrong_usage("no module is named").with_hint(
                 "give --module HANDLE or set FEATVEC_MODULE, for example to \
@@ -75,7 +88,7 @@ impl LoadArgs {
             // Only a handle that is a URL needs a cache, and only then it matters that there is none.
             cache: self.fetch.cache().ok(),
             fetch: self.fetch.options(),
-            run: RunOptions { threads: self.threads, isa: self.isa.clone() },
+            run: RunOptions { threads: self.threads, isa: self.isa.clone(), precision },
         };
         let module = Module::load_with(handle, &options, &mut |progress| talk.download(progress));
         talk.end();

@@ -46,6 +46,14 @@ fn cases_are_measured_on_the_instruction_set_that_was_named() {
 }
 
 #[test]
+fn precisions_are_measured_one_after_the_other() {
+    let object = json(&["--precision", "int8,f32", "--threads", "1", "--batch", "2"]);
+    let cases = object["cases"].as_array().unwrap();
+    assert_eq!(cases.iter().map(|case| &case["precision"]).collect::<Vec<_>>(), ["int8", "f32"]);
+    cases.iter().for_each(|case| assert_rate(&case["ms_per_image"]));
+}
+
+#[test]
 fn layers_are_told_where_they_are_asked_for() {
     let object = json(&["--threads", "1", "--batch", "1", "--layers"]);
     assert_eq!(object["machine"]["isa"], Kernels::best().name());
@@ -104,22 +112,30 @@ fn vectors_of_two_instruction_sets_are_compared() {
     for name in ["chelsea.jpg", "rocket.jpg"] {
         std::fs::copy(project("examples/photos").join(name), folder.path().join(name)).unwrap();
     }
-    let args = ["--accuracy", folder.path().to_str().unwrap(), "--module", module.to_str().unwrap()];
+    let pictures = ["--accuracy", folder.path().to_str().unwrap(), "--module", module.to_str().unwrap()];
+    let args = [&pictures[..], &["--precision", "f32", "--against", "portable"]].concat();
     let object = json(&args);
     let accuracy = &object["accuracy"];
     assert_eq!((&accuracy["pictures"], &accuracy["failed"]), (&2.into(), &0.into()));
     assert_eq!(
         (&accuracy["reference"], &accuracy["candidate"]),
-        (&"portable".into(), &Kernels::best().name().into())
+        (&"f32 on portable".into(), &format!("f32 on {}", Kernels::best().name()).into())
     );
     assert_eq!(accuracy["top1_agreement"], 1.0);
     for cosine in ["mean_cosine", "worst_cosine"] {
         assert!((accuracy[cosine].as_f64().unwrap() - 1.0).abs() < 1e-9, "{accuracy}");
     }
 
+    // The pictures are small here, and their noise is large: the bars are for the module's own size.
+    let accuracy = &json(&pictures)["accuracy"];
+    assert_eq!(accuracy["candidate"], format!("int8 on {}", Kernels::best().name()));
+    assert_eq!(accuracy["reference"], format!("f32 on {}", Kernels::best().name()));
+    let cosine = accuracy["mean_cosine"].as_f64().unwrap();
+    assert!(0.9 < cosine && cosine < 1.0, "{accuracy}");
+
     std::fs::write(folder.path().join("broken.png"), "no picture").unwrap();
     let run = bench(&args).exits(1).says("broken.png");
-    assert!(run.stdout.contains("against portable, 2 pictures"), "{run:#?}");
+    assert!(run.stdout.contains("against f32 on portable, 2 pictures"), "{run:#?}");
     std::fs::remove_file(folder.path().join("chelsea.jpg")).unwrap();
     std::fs::remove_file(folder.path().join("rocket.jpg")).unwrap();
     bench(&args).exits(2).says("no pictures to compare");

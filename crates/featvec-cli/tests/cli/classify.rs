@@ -88,3 +88,18 @@ fn labels_of_ones_own_must_be_as_many_as_classes() {
     std::fs::write(&labels, "one\ntwo\n").unwrap();
     classify(GOOGLENET, &args, &["parrot.jpg"]).unwrap().exits(2).says("2 labels").says("1000 classes");
 }
+
+#[test]
+fn clear_photographs_are_recognised_in_int8() {
+    let names = CLEAR.map(|(name, _)| name);
+    for calibration in [&[][..], &["--calibration", "built-in"]] {
+        let args = [&["--precision", "int8", "--format", "json", "--top", "1"], calibration].concat();
+        let Some(run) = classify(GOOGLENET, &args, &names) else { return };
+        let run =
+            run.exits(0).says(if calibration.is_empty() { "fitted to 7 of the inputs" } else { "built-in" });
+        for (line, (name, label)) in run.stdout.lines().zip(CLEAR) {
+            let object: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(object["predictions"][0]["label"], label, "{name}, {calibration:?}");
+        }
+    }
+}

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use featvec::Tensor;
 
 use super::support::{
-    CLASSIFICATION, FEATURE_VECTOR, Run, array, assert_close, featvec, lines, program, project, run, sample,
-    shared, write_array,
+    CLASSIFICATION, FEATURE_VECTOR, GOOGLENET, Run, array, assert_close, featvec, lines, program, project,
+    run, sample, shared, write_array,
 };
 
 /// TensorFlow's own two CPU backends differ by 1e-6 of the largest feature; ten times that is allowed.
@@ -231,6 +231,39 @@ fn batches_and_threads_change_nothing() {
     }
     assert_eq!(vectors[0].shape(), [4, 1024]);
     assert!(vectors[0] == vectors[1] && vectors[0] == vectors[2]);
+}
+
+#[test]
+fn int8_is_fitted_to_the_inputs_and_the_same_in_any_batch() {
+    let Some(desk) = Desk::with(GOOGLENET) else { return };
+    let photos = project("examples/photos").into_os_string();
+    let embed = |args: &[&str]| {
+        let args = ["-o", "x.npy"].iter().chain(args).map(OsString::from);
+        let run = desk.embed(args.chain([photos.clone()])).exits(0);
+        (run, array(desk.path("x.npy")))
+    };
+    let (_, exact) = embed(&[]);
+    let (run, close) = embed(&["--precision", "int8"]);
+    run.says("int8 fitted to 4 of the inputs");
+    assert_close(close.data(), exact.data(), 0.1);
+    assert!(close != exact);
+    let (_, again) = embed(&["--precision", "int8", "--batch", "1", "--threads", "1"]);
+    assert!(close == again);
+    let named = photos.to_str().unwrap();
+    let (run, named) = embed(&["--precision", "int8", "--calibration", named]);
+    run.says("int8 fitted to 4 pictures of --calibration");
+    assert!(close == named);
+}
+
+#[test]
+fn int8_is_fitted_to_arrays_too_and_to_built_in_pictures_for_want_of_any() {
+    let Some(desk) = Desk::new() else { return };
+    write_array(desk.path("x.npy"), &[2, 224, 224, 3], &vec![0.5; 2 * 224 * 224 * 3]);
+    desk.embed(["--precision", "int8", "x.npy"]).exits(0).says("int8 fitted to 2 of the inputs");
+    desk.embed(["--precision", "int8", "missing.jpg"]).exits(1).says("built-in pictures");
+    desk.embed(["--precision", "int8", "--tags", "train", "x.npy"]).exits(2).says("statistics of each batch");
+    let args = ["--precision", "int8", "--calibration", "missing.jpg", "x.npy"];
+    desk.embed(args).exits(2).says("no picture that can be read");
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn options_do_not_contradict_each_other() {
     refused(&["fetch", "--from", "x.tar.gz", "https://example.org/m", "https://example.org/n"], "one HANDLE");
     refused(&["cache", "prune", "--all", "--older-than", "3"], "cannot be used with");
     refused(&["inspect", "--cpu", "--all-variables"], "cannot be used with");
+    refused(&["embed", "--module", "m", "--calibration", "photos", "x.jpg"], "for --precision int8");
 }
 
 #[test]
@@ -45,6 +46,7 @@ fn values_are_checked() {
     refused(&["embed", "--module", "m", "--preset", "nosuch", "x.jpg"], "tf1-retrain");
     refused(&["embed", "--module", "m", "--size", "10by20", "x.jpg"], "HEIGHTxWIDTH");
     refused(&["embed", "--module", "m", "--threads", "0", "x.jpg"], "--threads");
+    refused(&["embed", "--module", "m", "--precision", "int4", "x.jpg"], "int8");
     refused(&["embed", "--module", "m", "--batch", "0", "x.jpg"], "--batch");
     refused(&["embed", "--module", "m", "--max-pixels", "lots", "x.jpg"], "512M");
     refused(&["embed", "--module", "m", "--limit", "nosuch=1", "x.jpg"], "tensor_bytes");

@@ -81,9 +81,9 @@ impl<'a> Walk<'a> {
     fn graph<'n>(mut self, size: [usize; 2], outputs: impl Iterator<Item = (&'n str, Role)>) -> Graph {
         let outputs: Vec<(&str, Role)> = outputs.collect();
         let mut stages = self.variables.network.stages();
-        let wanted = |(_, role): &(&str, Role)| match role.value() {
-            Value::Stage(index) => index + 1,
-            Value::Features | Value::Logits => stages.len(),
+        let wanted = |(_, role): &(&str, Role)| match role {
+            Role::Stage(index) => index + 1,
+            _ => stages.len(),
         };
         let needed = outputs.iter().map(wanted).max().unwrap_or(0);
         let needs_logits = outputs.iter().any(|(_, role)| role.value() == Value::Logits);
@@ -106,10 +106,10 @@ impl<'a> Walk<'a> {
         let mean = needs_mean.then(|| self.global_mean(&current));
         let logits = mean.as_ref().filter(|_| needs_logits).and_then(|mean| self.logits(mean));
         for (name, role) in outputs {
-            let from = match role.value() {
-                Value::Stage(index) => maps.get(index),
-                Value::Features => mean.as_ref(),
-                Value::Logits => logits.as_ref(),
+            let from = match role {
+                Role::Stage(index) => maps.get(index),
+                Role::GlobalPool | Role::Features => mean.as_ref(),
+                Role::LogitsMap | Role::Logits | Role::Predictions => logits.as_ref(),
             };
             self.output(name, role, from.expect("what an output needs has been made"));
         }

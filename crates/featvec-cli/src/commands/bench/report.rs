@@ -9,9 +9,6 @@ use serde_json::{Value, json};
 
 use crate::line;
 
-/// The arithmetic that was measured.
-const PRECISION: &str = "f32";
-
 /// A case and its figures.
 pub struct Row {
     pub batch: NonZeroUsize,
@@ -22,10 +19,18 @@ pub struct Row {
 
 impl Row {
     pub fn to_json(&self) -> Value {
-        let Measurement { threads, seconds_per_image, peak_flops, peak_ratio, spread, alternations, .. } =
-            self.measurement;
+        let Measurement {
+            precision,
+            threads,
+            seconds_per_image,
+            peak_flops,
+            peak_ratio,
+            spread,
+            alternations,
+            ..
+        } = self.measurement;
         let mut case = json!({
-            "precision": PRECISION,
+            "precision": precision.to_string(),
             "threads": threads,
             "batch": self.batch,
             "ms_per_image": seconds_per_image * 1e3,
@@ -59,10 +64,11 @@ fn layer_to_json(layer: &Layer) -> Value {
 pub fn print_rows(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     writeln!(out, "precision  threads  batch  ms/image  images/s  peak GFLOP/s  % of peak  spread")?;
     for Row { batch, measurement, disturbed } in rows {
-        let Measurement { threads, seconds_per_image, peak_flops, peak_ratio, spread, .. } = measurement;
+        let Measurement { precision, threads, seconds_per_image, peak_flops, peak_ratio, spread, .. } =
+            measurement;
         writeln!(
             out,
-            "{PRECISION:9}  {threads:7}  {batch:5}  {:8.2}  {:8.1}  {:12.1}  {:9.1}  {:4.1} %{}",
+            "{precision:9}  {threads:7}  {batch:5}  {:8.2}  {:8.1}  {:12.1}  {:9.1}  {:4.1} %{}",
             seconds_per_image * 1e3,
             1.0 / seconds_per_image,
             peak_flops / 1e9,
@@ -72,7 +78,7 @@ pub fn print_rows(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         )?;
     }
     for Row { batch, measurement, .. } in rows.iter().filter(|row| !row.measurement.layers.is_empty()) {
-        writeln!(out, "\n{PRECISION}, threads {}, batch {batch}", measurement.threads)?;
+        writeln!(out, "\n{}, threads {}, batch {batch}", measurement.precision, measurement.threads)?;
         writeln!(out, "ms/image   share  GFLOP/s  % of peak  {:22}  problem", "kernel")?;
         measurement.layers.iter().try_for_each(|layer| print_layer(out, layer))?;
     }
@@ -136,7 +142,7 @@ pub fn print_contests(
     Ok(())
 }
 
-pub fn accuracy_to_json(accuracy: &Accuracy, [reference, candidate]: [&str; 2]) -> Value {
+pub fn accuracy_to_json(accuracy: &Accuracy, [reference, candidate]: &[String; 2]) -> Value {
     json!({
         "candidate": candidate,
         "reference": reference,
@@ -152,7 +158,7 @@ pub fn accuracy_to_json(accuracy: &Accuracy, [reference, candidate]: [&str; 2]) 
 pub fn print_accuracy(
     out: &mut impl Write,
     accuracy: &Accuracy,
-    [reference, candidate]: [&str; 2],
+    [reference, candidate]: &[String; 2],
 ) -> io::Result<()> {
     writeln!(out, "{candidate} against {reference}, {} pictures", accuracy.pictures)?;
     writeln!(out, "mean cosine     {:.7}", accuracy.mean_cosine)?;
