@@ -166,7 +166,7 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(run.stdout, "");
     };
     refused(&["--isa", "mmx"], "present: ");
-    refused(&["--seconds", "-1"], "--seconds");
+    refused(&["--seconds=-1"], "--seconds");
     refused(&["--seconds", "soon"], "write a number of seconds");
     refused(&["--batch", "0"], "--batch");
     refused(&["--threads", "1,x"], "--threads");
