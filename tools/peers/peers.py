@@ -4,9 +4,9 @@
 
 reads one JSON object a line, {"precision", "threads", "batch", "setting", "seconds"}, and answers each with a line: the
 median milliseconds a picture of as many runs of the batch as fit the seconds. The first line that it writes names what
-it is. A setting is how a batch is run: in requests of `chunk` pictures, over `lanes` of threads / lanes threads each;
-int8 has a `hint` too, the precision of what is not quantised. PICTURES is a .npy, [n, h, w, 3] in [0, 1], which int8 is
-calibrated on.
+it is. A setting is how a batch is run: in requests of `chunk` pictures, over `lanes` of threads / lanes threads each,
+`pinned` to cores or not (OpenVINO only, which pins by default, and suffers where others use the cores too). PICTURES is
+a .npy, [n, h, w, 3] in [0, 1], which int8 is calibrated on.
 """
 
 import functools
@@ -82,6 +82,7 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": setting["lanes"],
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": setting["pinned"],
             "INFERENCE_PRECISION_HINT": "f32",  # elsewhere than in int8's layers; by default bfloat16 where there is AMX
         })
         if setting["lanes"] == 1:

@@ -80,7 +80,8 @@ class Peer:
         _, threads, batch = case
         for lanes in {1, min(threads, batch)}:
             for chunk in {1, min(4, batch), batch // lanes}:
-                yield {"chunk": chunk, "lanes": lanes}
+                for pinned in [False, True][: 2 if self.kind == "openvino" else 1]:
+                    yield {"chunk": chunk, "lanes": lanes, "pinned": pinned}
 
     def tune(self, case, seconds):
         """Tries all settings, twice in turns, and keeps the fastest."""

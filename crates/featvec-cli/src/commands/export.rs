@@ -21,7 +21,7 @@ Examples:
   featvec export --module feature_vector.tar.gz --format onnx -o features.onnx
   featvec export --module bvlc_googlenet.caffemodel --signature image_classification \\
       --format onnx -o logits.onnx
-  featvec export --module module/ --endpoint default --endpoint Mixed_4f --format onnx -o two.onnx
+  featvec export --module module/ --endpoint default --endpoint global_pool --format onnx -o two.onnx
 
 The ONNX model (operators of version 13) takes `images`, [n,h,w,3] in [0,1], red first, for any n, and
 gives outputs named and shaped as the signature has them. Batch normalisation is folded. The file is
