@@ -416,6 +416,11 @@ impl Conv {
         }
     }
 
+    /// The name of its micro-kernel.
+    pub(crate) fn tile_name(&self) -> &'static str {
+        self.tiles.name
+    }
+
     pub(crate) fn reads(&self) -> Range<usize> {
         self.input.clone()
     }

@@ -260,7 +260,7 @@ impl Program {
         self.steps.extend(problems.iter().zip(&steps).map(|(problem, step)| StepInfo {
             phase,
             problem: problem.to_string(),
-            kernel: step.kernel(self.kernels),
+            kernel: step.kernel(),
             multiply_adds: problem.multiply_adds,
         }));
         self.phases.push(Phase { steps });
@@ -749,10 +749,10 @@ impl Ready {
     }
 
     /// The name of what computes it.
-    fn kernel(&self, kernels: &Kernels) -> &'static str {
+    fn kernel(&self) -> &'static str {
         match self {
             Ready::Convert { .. } => "convert",
-            Ready::Conv(_) => kernels.tile_name(),
+            Ready::Conv(conv) => conv.tile_name(),
             Ready::WinogradInput(_) => "winograd_input",
             Ready::WinogradOutput(_) => "winograd_4x4_3x3",
             Ready::MaxPool { .. } => "max_pool",

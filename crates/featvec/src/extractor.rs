@@ -9,7 +9,7 @@ use featvec_kernels::{Kernels, StepInfo, Team, Workspace};
 
 use crate::calibration::{Calibration, builtin_pictures};
 use crate::plan::{Mode, Plan, Precision, Request, Value};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, first_not_finite};
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 
@@ -183,7 +183,9 @@ impl FeatureExtractor {
         let plan = match state.plans.get(key) {
             Some(plan) => Arc::clone(plan),
             None => {
-                let plan = Plan::new(&self.variables, request, self.kernels, calibration.as_deref())?;
+                let threads = NonZeroUsize::new(self.threads()).unwrap_or(NonZeroUsize::MIN);
+                let workers = (self.kernels, threads);
+                let plan = Plan::new(&self.variables, request, workers, calibration.as_deref())?;
                 let plan = Arc::new(plan);
                 if state.plans.len() >= MAX_PLANS {
                     state.plans.clear();
@@ -241,7 +243,7 @@ fn request(images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Request> {
         let message = format!("images are [n, height, width, 3], not {:?}", images.shape());
         return Err(Error::new(ErrorKind::Mismatch, "", message));
     };
-    if let Some(index) = images.data().iter().position(|x| !x.is_finite()) {
+    if let Some(index) = first_not_finite(images.data()) {
         let message = format!("element {index} of the images is {}", images.data()[index]);
         return Err(Error::new(ErrorKind::Argument, "", message));
     }

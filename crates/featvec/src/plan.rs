@@ -1,7 +1,9 @@
 //! From the network's table to a program: where each map lies in the arena, and which steps run in which phase.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use featvec_kernels::winograd::{self, TransformedFilter, TransformedMap};
 use featvec_kernels::{Branch, Element, Filter, Image, Kernels, Map, Padding, Program, Step};
@@ -101,7 +103,7 @@ pub fn check_size([h, w]: [usize; 2]) -> Result<()> {
 }
 
 impl Plan {
-    /// Plans the forward pass that `request` asks for.
+    /// Plans the forward pass that `request` asks for, on `threads` threads.
     ///
     /// With a `calibration`, the convolutions compute in bytes; the classifying layer in `f32` all the same.
     ///
@@ -111,7 +113,7 @@ impl Plan {
     pub fn new(
         variables: &Variables,
         request: &Request,
-        kernels: &'static Kernels,
+        (kernels, threads): (&'static Kernels, NonZeroUsize),
         calibration: Option<&Calibration>,
     ) -> Result<Plan> {
         check_size(request.size)?;
@@ -142,7 +144,7 @@ impl Plan {
             let message = "the module gives feature vectors only, no logits";
             return Err(Error::new(ErrorKind::Argument, "", message).with_hint("use a classification module"));
         }
-        Ok(Planner::new(variables, request, kernels, calibration).plan())
+        Ok(Planner::new(variables, request, (kernels, threads), calibration).plan())
     }
 }
 
@@ -157,8 +159,8 @@ struct Planner<'a> {
     late_tiles: Option<Arena>,
     /// Places of maps with a halo, which maps of the same geometry take in turn.
     haloed: BTreeMap<Haloed, usize>,
-    /// The shapes of the convolutions still to come, with their numbers.
-    next: std::vec::IntoIter<([usize; 4], &'a ConvVariables)>,
+    /// The convolutions still to come.
+    next: std::vec::IntoIter<Layer<'a>>,
     output_shapes: Vec<Vec<usize>>,
 }
 
@@ -176,9 +178,31 @@ struct Layer<'a> {
     folded: Folded,
     /// `beta`, where the batch's own statistics normalise.
     beta: Option<&'a [f32]>,
+    /// The filter for Winograd's algorithm, where that pays.
+    transformed: Option<TransformedFilter>,
 }
 
-impl Layer<'_> {
+impl<'a> Layer<'a> {
+    /// The convolution with the filter's `shape` over a map of `size`.
+    fn new(
+        (numbers, epsilon): (&'a ConvVariables, f32),
+        (shape, size): ([usize; 4], [usize; 2]),
+        mode: Mode,
+        kernels: Option<&Kernels>,
+    ) -> Layer<'a> {
+        if let (Shift::BatchNorm { beta, .. }, Mode::BatchStatistics) = (&numbers.shift, mode) {
+            let folded = Folded { weights: numbers.weights.clone(), bias: vec![0.0; shape[3]] };
+            // Statistics of a batch are taken from sums as plain as TensorFlow's.
+            return Layer { shape, folded, beta: Some(beta), transformed: None };
+        }
+        let mut layer = Layer { shape, folded: numbers.fold(epsilon), beta: None, transformed: None };
+        if let Some(kernels) = kernels.filter(|_| winograd::pays(shape, size)) {
+            layer.transformed = Some(TransformedFilter::new(kernels, layer.filter()));
+            layer.folded.weights = Vec::new();
+        }
+        layer
+    }
+
     fn filter(&self) -> Filter<'_> {
         Filter { weights: &self.folded.weights, bias: &self.folded.bias, shape: self.shape }
     }
@@ -188,15 +212,47 @@ impl Layer<'_> {
     }
 }
 
+/// All convolutions of the network in order, made ready on `threads` threads: the first run waits for it.
+fn layers<'a>(
+    variables: &'a Variables,
+    request: &Request,
+    kernels: Option<&'static Kernels>,
+    threads: NonZeroUsize,
+) -> Vec<Layer<'a>> {
+    let convs = variables.network.sized_convs(request.size);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((index, (conv, size))) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            convs.get(index).map(|conv| (index, conv))
+        } {
+            let numbers = (&variables.convs[index], variables.epsilon);
+            done.push((index, Layer::new(numbers, (conv.shape, *size), request.mode, kernels)));
+        }
+        done
+    };
+    let mut layers = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.get()).map(|_| scope.spawn(work)).collect();
+        let mut layers = work();
+        for other in others {
+            layers.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        layers
+    });
+    layers.sort_unstable_by_key(|(index, _)| *index);
+    layers.into_iter().map(|(_, layer)| layer).collect()
+}
+
 impl<'a> Planner<'a> {
     fn new(
         variables: &'a Variables,
         request: &'a Request,
-        kernels: &'static Kernels,
+        (kernels, threads): (&'static Kernels, NonZeroUsize),
         calibration: Option<&'a Calibration>,
     ) -> Planner<'a> {
-        let shapes = variables.network.convs().into_iter().map(|conv| conv.shape);
-        let convs: Vec<_> = shapes.zip(&variables.convs).collect();
+        let transforming = Some(kernels).filter(|_| calibration.is_none());
+        let layers = layers(variables, request, transforming, threads);
         Planner {
             variables,
             request,
@@ -205,7 +261,7 @@ impl<'a> Planner<'a> {
             arena: Arena::default(),
             late_tiles: None,
             haloed: BTreeMap::new(),
-            next: convs.into_iter(),
+            next: layers.into_iter(),
             output_shapes: vec![Vec::new(); request.outputs.len()],
         }
     }
@@ -336,9 +392,8 @@ impl<'a> Planner<'a> {
         let mut transformed = Vec::new();
         for (input, branches) in &groups {
             match &branches[..] {
-                [(layer, output)] if self.is_transformed(layer, *input) => {
-                    let filter = TransformedFilter::new(self.program.kernels(), layer.filter());
-                    transformed.push((*input, filter, *output));
+                [(Layer { transformed: Some(filter), .. }, output)] => {
+                    transformed.push((*input, filter.clone(), *output));
                 }
                 _ => steps.push(Step::Conv {
                     input: *input,
@@ -352,12 +407,6 @@ impl<'a> Planner<'a> {
         }
         let layers = groups.iter().flat_map(|(_, branches)| branches);
         self.batch_norm(&layers.map(|(layer, output)| (layer, *output)).collect::<Vec<_>>());
-    }
-
-    /// Statistics of a batch are taken from sums as plain as TensorFlow's.
-    fn is_transformed(&self, layer: &Layer<'_>, input: Map) -> bool {
-        let [_, h, w] = input.shape();
-        self.calibration.is_none() && layer.beta.is_none() && winograd::pays(layer.shape, [h, w])
     }
 
     /// The convolutions by Winograd's algorithm, in as many parts as it takes for transformed maps to stay in the
@@ -430,16 +479,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The next convolution's numbers.
     fn layer(&mut self) -> Layer<'a> {
-        let (shape, numbers) = self.next.next().expect("numbers for every convolution");
-        match (&numbers.shift, self.request.mode) {
-            (Shift::BatchNorm { beta, .. }, Mode::BatchStatistics) => {
-                let folded = Folded { weights: numbers.weights.clone(), bias: vec![0.0; shape[3]] };
-                Layer { shape, folded, beta: Some(beta) }
-            }
-            _ => Layer { shape, folded: numbers.fold(self.variables.epsilon), beta: None },
-        }
+        self.next.next().expect("numbers for every convolution")
     }
 
     /// What the numbers of `value` are stored as.

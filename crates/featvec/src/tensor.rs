@@ -60,3 +60,30 @@ impl Tensor {
         self.data.chunks_exact(len.max(1))
     }
 }
+
+/// The first of `values` that is no finite number.
+pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
+    // Whole chunks without a branch are vectors to the compiler; every picture goes through here.
+    const CHUNK: usize = 4096;
+    let is_bad = |chunk: &[f32]| !chunk.iter().fold(true, |all, value| all & value.is_finite());
+    let chunk = values.chunks(CHUNK).position(is_bad)?;
+    let start = chunk * CHUNK;
+    values[start..].iter().position(|value| !value.is_finite()).map(|index| start + index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_that_is_not_finite_is_found_wherever_it_is() {
+        assert_eq!(first_not_finite(&[]), None);
+        for (len, index) in [(1, 0), (4096, 4095), (10_000, 4096), (10_000, 9_999)] {
+            let mut values = vec![f32::MAX; len];
+            assert_eq!(first_not_finite(&values), None);
+            values[len - 1] = f32::INFINITY;
+            values[index] = f32::NAN;
+            assert_eq!(first_not_finite(&values), Some(index));
+        }
+    }
+}

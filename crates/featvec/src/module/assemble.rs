@@ -11,6 +11,7 @@ use crate::network::{
     BATCH_NORM_EPSILON, BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, PAPER_AUXILIARY,
     PAPER_MEAN, Variant, WEIGHTS,
 };
+use crate::tensor::first_not_finite;
 use crate::variables::{ConvVariables, Shift, Variables};
 use crate::{Error, ErrorKind, Result};
 
@@ -224,7 +225,7 @@ fn finish(variables: Variables, place: String) -> Result<Variables> {
                 .with_hint("the training that wrote it diverged, or the file is damaged"));
         }
         for (name, values) in numbers.named() {
-            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            if let Some(index) = first_not_finite(values) {
                 let place = format!("{place}: {}/{name}", conv.name);
                 let message = format!("element {index} is {}; finite numbers expected", values[index]);
                 return Err(Error::new(ErrorKind::Corrupt, place, message)

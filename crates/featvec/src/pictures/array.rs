@@ -6,6 +6,7 @@ use std::path::Path;
 
 use featvec_formats::{Limits, TensorData, npy};
 
+use crate::tensor::first_not_finite;
 use crate::{Error, ErrorKind, Result, Tensor};
 
 /// Whether the name of `path` is that of a numpy file.
@@ -36,7 +37,7 @@ pub fn read_array(path: &Path, limits: &Limits) -> Result<Tensor> {
         TensorData::U8(levels) => levels.into_iter().map(|level| f32::from(level) * (1.0 / 255.0)).collect(),
         data => npy_floats(shape.clone(), data)?,
     };
-    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+    if let Some(index) = first_not_finite(&values) {
         let message = format!("element {index} is {}", values[index]);
         return Err(Error::new(ErrorKind::Argument, "", message).with_hint("images hold numbers in [0, 1]"));
     }
