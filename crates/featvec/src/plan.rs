@@ -522,7 +522,7 @@ impl<'a> Planner<'a> {
         });
         let len = longest.max().unwrap_or(0);
         let start = self.arena.take(len);
-        self.late_tiles = Some(Arena { floor: start, end: start, free: vec![start..start + len] });
+        self.late_tiles = Some(Arena { floor: start, end: start, free: Vec::from([start..start + len]) });
         self.arena = Arena { floor: self.arena.end, end: self.arena.end, free: Vec::new() };
         self.reserve_haloed(stages, sizes, late..stages.len());
     }
