@@ -131,22 +131,23 @@ impl Range {
         };
         let width = self.end / BINS as f32;
         let step = |bins: usize| bins as f32 * width / 255.0;
-        // Ranges 3 % apart, from the whole down to a fiftieth of it.
-        let candidates = (0..128).map(|i| ((last + 1) as f32 * 0.97f32.powi(i)).ceil() as usize);
-        let errors = candidates.map(|bins| (bins, self.error(bins, f64::from(width))));
+        // Ranges 5 % apart, from the whole down to a fiftieth of it.
+        let candidates = (0..76).map(|i| ((last + 1) as f32 * 0.95f32.powi(i)).ceil() as usize);
+        let normed = self.lrn.as_ref().map(|(lrn, channels, pixels)| reference::lrn(*channels, pixels, lrn));
+        let errors = candidates.map(|bins| (bins, self.error(bins, f64::from(width), normed.as_deref())));
         let best = errors.min_by(|(_, a), (_, b)| a.total_cmp(b));
         best.map_or(1.0, |(bins, _)| MARGIN * step(bins))
     }
 
-    /// The squared error of bytes whose range is `bins` of `width`.
-    fn error(&self, bins: usize, width: f64) -> f64 {
+    /// The squared error of bytes whose range is `bins` of `width`; after the normalisation, which gives `normed`, where
+    /// there is one.
+    fn error(&self, bins: usize, width: f64, normed: Option<&[f64]>) -> f64 {
         let limit = bins as f64 * width;
         let step = limit / 255.0;
-        if let Some((lrn, channels, pixels)) = &self.lrn {
+        if let (Some((lrn, channels, pixels)), Some(normed)) = (&self.lrn, normed) {
             let bytes = pixels.iter().map(|x| ((f64::from(*x) / step).round().min(255.0) * step) as f32);
             let bytes = reference::lrn(*channels, &bytes.collect::<Vec<_>>(), lrn);
-            let exact = reference::lrn(*channels, pixels, lrn);
-            return bytes.iter().zip(exact).map(|(a, b)| (a - b) * (a - b)).sum();
+            return bytes.iter().zip(normed).map(|(a, b)| (a - b) * (a - b)).sum();
         }
         let inside: u64 = self.counts[..bins].iter().sum();
         let beyond = self.counts.iter().enumerate().skip(bins).map(|(bin, count)| {
@@ -174,8 +175,8 @@ pub(crate) fn builtin_pictures() -> Tensor {
     Tensor::new([BUILTIN_PICTURES, h, w, 3], data).expect("as many numbers as pixels")
 }
 
-const BUILTIN_PICTURES: usize = 16;
-const DISCS: usize = 300;
+const BUILTIN_PICTURES: usize = 12;
+const DISCS: usize = 200;
 
 /// A disc of one colour with waves on it; lengths are those of the picture's sides.
 struct Disc {
