@@ -98,7 +98,8 @@ impl DerefMut for Aligned {
 }
 
 /// The memory of a running [`Program`](crate::Program): its arenas, and the counters by which threads share out
-/// work. It grows with the first run at a given thread count and batch, and allocates nothing afterwards.
+/// work. The first run at a given thread count allocates it (where a batch is run together, at a given batch size), and
+/// further ones allocate nothing.
 #[derive(Default)]
 pub struct Workspace {
     pub(crate) arenas: Option<Aligned>,

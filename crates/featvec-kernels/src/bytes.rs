@@ -5,6 +5,7 @@
 use core::ops::Range;
 
 use crate::conv::{Tile, accumulate};
+use crate::convert::STRIP;
 use crate::group::Slot;
 use crate::lrn::LrnRow;
 use crate::map::{Image, Levels, Map};
@@ -70,9 +71,6 @@ pub(crate) fn to_byte(x: f32) -> u8 {
     // Adding 1.5 * 2^23 leaves no bits for a fraction, so the sum is rounded, ties to even, into its lowest bits.
     (x.clamp(0.0, 255.0) + 12_582_912.0).to_bits() as u8
 }
-
-/// Numbers of sixteen pixels of a picture.
-const STRIP: usize = 16 * Image::CHANNELS;
 
 /// A pixel of a block.
 type Pixel = [u8; Map::BYTE_LANES];

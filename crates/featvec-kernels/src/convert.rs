@@ -41,4 +41,5 @@ pub(crate) unsafe fn convert(
     }
 }
 
-const STRIP: usize = 16 * Image::CHANNELS;
+/// Numbers of a picture that are converted together.
+pub(crate) const STRIP: usize = 16 * Image::CHANNELS;

@@ -205,8 +205,8 @@ macro_rules! byte_entry_points {
             name: $tile,
             lanes: <$dot as crate::simd::Dot>::LANES,
             run: <$dot as crate::simd::Dot>::RUN,
-                of_map: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::PIXEL, $vectors $rows)),*],
-                of_image: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
+            of_map: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::PIXEL, $vectors $rows)),*],
+            of_image: &[$(crate::kernels::tiles!(byte_tile, <$dot as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
         };
     };
 }
@@ -216,12 +216,12 @@ macro_rules! tiles {
     ($tile:ident, $step:expr, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<{ $step }, $rows, $vectors>),*] };
 }
 
-pub(crate) use byte_entry_points;
 /// How many literals a list has.
 macro_rules! count {
     ([$($item:literal)*]) => { [$($item),*].len() };
 }
 
+pub(crate) use byte_entry_points;
 pub(crate) use count;
 pub(crate) use entry_points;
 pub(crate) use tiles;

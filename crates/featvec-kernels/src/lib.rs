@@ -1,4 +1,5 @@
-//! The arithmetic of Inception V1 on one machine: blocked direct convolution, pooling, normalisation, and the
+//! The arithmetic of Inception V1 on one machine: blocked convolution, direct and by Winograd's algorithm, of `f32` and
+//! of bytes, pooling, normalisation, and the
 //! [`Program`] that runs them over one arena on a [`Team`] of threads.
 //!
 //! This is the only crate of featvec with `unsafe` code. It knows no files, no layer names and no pictures: its

@@ -222,7 +222,7 @@ impl Image {
     pub const CHANNELS: usize = 3;
 
     /// The picture of `h` x `w` pixels whose padding begins `offset` elements into the arena. Like a halo, the
-    /// padding is never written, so nothing else may share its place.
+    /// padding must keep what it holds (zeros, or the byte that stands for zero), so nothing else may share its place.
     ///
     /// # Panics
     /// Where the picture is empty, or ends beyond the address space.

@@ -14,7 +14,7 @@ const ROUNDS: usize = 4096;
 /// `ROUNDS` multiply-adds in each of `CHAINS` chains that do not depend on each other, so that no unit waits for a
 /// result: nothing is loaded and nothing stored.
 #[inline(always)]
-// Indices, as in `conv::tile`.
+// Indices, as in `conv::accumulate`.
 #[allow(clippy::needless_range_loop)]
 pub(crate) fn peak<S: Simd, const CHAINS: usize>(simd: S) {
     // Chains that begin alike would be computed once; they tend to 2, so that numbers stay normal.

@@ -2,7 +2,7 @@
 //!
 //! The steps of a phase are independent of each other; their items of work are shared out over the team, with a
 //! barrier after each phase. When a batch has at least as many images as the team has members, groups of whole
-//! images are shared out instead and no barrier is needed. Both ways compute every element by the same instructions
+//! images are shared out instead and no barrier is needed, but for the rest of the batch. Both ways compute every element by the same instructions
 //! in the same order.
 
 use core::ops::Range;
@@ -164,10 +164,8 @@ pub struct Program {
     arena_len: usize,
     /// All places that are read or written.
     used: Vec<Range<usize>>,
-    /// Where the late part of the arena begins.
-    split: usize,
-    /// How many phases run for one image at a time; the others run for a group.
-    early_phases: usize,
+    /// Where the phases for groups begin, if there are any.
+    split: Option<Split>,
     /// Elements that each member needs for itself.
     scratch_len: usize,
     /// Elements per image of each output buffer.
@@ -197,8 +195,7 @@ impl Program {
             steps: Vec::new(),
             arena_len: 0,
             used: Vec::new(),
-            split: usize::MAX,
-            early_phases: usize::MAX,
+            split: None,
             scratch_len: 0,
             outputs: Vec::new(),
             whole_batch: false,
@@ -210,17 +207,25 @@ impl Program {
     /// [`GROUP`](Program::GROUP) images.
     ///
     /// # Panics
-    /// Where a place so far begins below `offset` and ends above.
+    /// Where a place so far begins below `offset` and ends above, or the early phases have ended.
     pub fn split(&mut self, offset: usize) {
-        assert!(self.used.iter().all(|place| place.end <= offset || offset <= place.start));
-        self.split = offset;
-        self.early_phases = self.phases.len();
+        let straddles = self.used.iter().any(|place| place.start < offset && offset < place.end);
+        assert!(!straddles, "a place on both sides of the split");
+        assert!(self.split.is_none(), "a program is split once");
+        self.split = Some(Split { offset, early_phases: self.phases.len(), transformed: Vec::new() });
+        self.id = next_id();
+    }
+
+    /// Where the late part of the arena begins.
+    fn late_offset(&self) -> usize {
+        self.split.as_ref().map_or(usize::MAX, |split| split.offset)
     }
 
     /// Adds a phase: steps that read nothing that another step of the phase writes.
     ///
     /// # Panics
-    /// Where shapes or types of numbers do not fit together, or the steps of the phase are not independent: a bug of the caller.
+    /// Where shapes or types of numbers do not fit together, or the steps of the phase are not independent: a bug of
+    /// the caller.
     pub fn push(&mut self, steps: Vec<Step<'_>>) {
         let (problems, steps): (Vec<Problem>, Vec<Ready>) =
             steps.into_iter().map(|step| (Problem::of(&step), self.prepare(step))).unzip();
@@ -243,16 +248,8 @@ impl Program {
             self.arena_len = self.arena_len.max(range.end);
             self.used.push(range);
         }
-        let is_late = self.split != usize::MAX;
-        for step in &steps {
-            let tiles = step.transformed();
-            let room = tiles.map_or(usize::MAX, TransformedMap::images);
-            assert!(!is_late || room >= Program::GROUP, "a transformed map without room for a group");
-            for range in step.reads().into_iter().chain(step.writes()).filter(|_| is_late) {
-                let is_tiles = tiles.is_some_and(|tiles| tiles.range() == range);
-                let fits = if is_tiles { range.end <= self.split } else { range.start >= self.split };
-                assert!(fits, "a place on the wrong side of the split");
-            }
+        if let Some(split) = &mut self.split {
+            steps.iter().for_each(|step| split.check(step));
         }
         // Another layout: what a workspace holds of this program so far are no zero halos of the new one.
         self.id = next_id();
@@ -288,9 +285,11 @@ impl Program {
             Step::Conv { input, branches } => Ready::Conv(Conv::over_map(self.kernels, input, &branches)),
             Step::WinogradInput { input, tiles } => {
                 blocked(input);
+                floats(input);
                 Ready::WinogradInput(InputTransform::new(input, tiles))
             }
             Step::WinogradOutput { tiles, filter, output, relu } => {
+                floats(output);
                 self.scratch_len = Products::scratch_len(self.kernels);
                 Ready::WinogradOutput(Products::new(self.kernels, tiles, (filter, output, relu)))
             }
@@ -303,8 +302,9 @@ impl Program {
                 assert_eq!(input.element(), output.element(), "a pool keeps the type of its numbers");
                 for (before, [out, len]) in before.into_iter().zip([[oh, h], [ow, w]]) {
                     assert!(stride > 0 && before < size, "a window wholly in the padding");
-                    let last = (out - 1) * stride;
-                    assert!(last < before + len, "the last window begins outside the map");
+                    let last = (out - 1).checked_mul(stride);
+                    let begins_inside = last.is_some_and(|last| last < before + len);
+                    assert!(begins_inside, "the last window begins outside the map");
                 }
                 Ready::MaxPool { input, output, size, stride, before }
             }
@@ -323,7 +323,8 @@ impl Program {
                 floats(output);
                 let [channels, h, w] = input.shape();
                 assert_eq!(output.shape(), [channels, 1, 1], "a mean has one pixel");
-                assert!(h * w <= u32::MAX as usize / 255, "a sum of bytes that may overflow");
+                let sum_fits = input.element() == Element::F32 || h * w <= u32::MAX as usize / 255;
+                assert!(sum_fits, "a sum of bytes that may overflow");
                 Ready::GlobalMean { input, output }
             }
             Step::BatchNorm { map, beta, epsilon } => {
@@ -370,7 +371,8 @@ impl Program {
     fn share(&self, n: usize, members: usize) -> Share {
         let apart = if self.whole_batch { 0 } else { n - n % members };
         let each = apart / members;
-        Share { apart, group: each.div_ceil(each.div_ceil(Program::GROUP).max(1)), together: n - apart }
+        let groups = each.div_ceil(Program::GROUP);
+        Share { each, groups, apart, together: n - apart }
     }
 
     /// Where everything lies in the workspace; none if that is beyond the address space. The same for all numbers of
@@ -378,11 +380,12 @@ impl Program {
     fn places(&self, n: usize, members: usize) -> Option<Places> {
         // Whole cache lines, so that threads never share one.
         let line = |len: usize| len.next_multiple_of(16);
-        let early_step = line(self.arena_len.min(self.split));
-        let late_step = line(self.arena_len.saturating_sub(self.split));
+        let early_step = line(self.arena_len.min(self.late_offset()));
+        let late_step = line(self.arena_len.saturating_sub(self.late_offset()));
         let scratch_step = line(self.scratch_len);
+        let together = self.whole_batch || n < members;
         let (earlies, lates) =
-            if self.whole_batch { (n, n) } else { (members, members.checked_mul(Program::GROUP)?) };
+            if together { (n, n) } else { (members, members.checked_mul(Program::GROUP)?) };
         let late = early_step.checked_mul(earlies)?;
         let scratch = late_step.checked_mul(lates)?.checked_add(late)?;
         let end = scratch_step.checked_mul(members)?.checked_add(scratch)?;
@@ -422,17 +425,13 @@ impl Program {
             outputs: &OutputPointers::new(outputs),
         };
         let (next_group, step_claims, times) = (&workspace.next_group, &workspace.claims, &workspace.times);
-        let (early, late) = self.phases.split_at(self.early_phases.min(self.phases.len()));
+        let early_phases = self.split.as_ref().map_or(self.phases.len(), |split| split.early_phases);
+        let (early, late) = self.phases.split_at(early_phases);
         team.run(&|member: &Member<'_>| {
             let mut clock = times.clock(member.index);
-            loop {
-                let first = next_group.fetch_add(1, Ordering::Relaxed) * share.group;
-                if first >= share.apart {
-                    break;
-                }
+            while let Some(images) = share.group(next_group.fetch_add(1, Ordering::Relaxed)) {
                 let group = shared.own_group(member.index);
-                let group =
-                    Group { first_image: first, images: share.group.min(share.apart - first), ..group };
+                let group = Group { first_image: images.start, images: images.len(), ..group };
                 // SAFETY: this member's part of the workspace is used by nobody else before the barrier below, and no
                 // other member has these images.
                 unsafe {
@@ -475,11 +474,57 @@ impl Program {
     }
 }
 
-/// How the images of a run are shared out: `apart` of them in groups of `group`, `together` by the whole team.
+/// Where a program begins to run for groups of images.
+struct Split {
+    /// The first place of the late part of the arena.
+    offset: usize,
+    /// How many phases run for one image at a time.
+    early_phases: usize,
+    /// Maps that have been transformed since, for all images of a group.
+    transformed: Vec<Range<usize>>,
+}
+
+impl Split {
+    /// # Panics
+    /// Where a step of a late phase has a place in the early part, other than a map transformed for a group.
+    fn check(&mut self, step: &Ready) {
+        let tiles = step.transformed();
+        if let Some(tiles) = tiles {
+            assert!(tiles.images() >= Program::GROUP, "a transformed map without room for a group");
+            assert!(tiles.range().end <= self.offset, "a place on the wrong side of the split");
+            match step {
+                Ready::WinogradInput(_) => self.transformed.push(tiles.range()),
+                _ => {
+                    assert!(self.transformed.contains(&tiles.range()), "a map that no late phase transformed")
+                }
+            }
+        }
+        for range in step.reads().into_iter().chain(step.writes()) {
+            let is_late = range.start >= self.offset || tiles.is_some_and(|tiles| tiles.range() == range);
+            assert!(is_late, "a place on the wrong side of the split");
+        }
+    }
+}
+
+/// How the images of a run are shared out: `apart` of them by groups, as many images to each member, `together` by the
+/// whole team.
 struct Share {
+    /// Images and groups of a member.
+    each: usize,
+    groups: usize,
     apart: usize,
-    group: usize,
     together: usize,
+}
+
+impl Share {
+    /// The images of the group `index`; none where there are no more. Those of a member are nearly equal.
+    fn group(&self, index: usize) -> Option<Range<usize>> {
+        let member = index.checked_div(self.groups)?;
+        let size = self.each.div_ceil(self.groups);
+        let first = member * self.each + index % self.groups * size;
+        let end = (first + size).min((member + 1) * self.each);
+        (first < self.apart).then(|| first..end.max(first))
+    }
 }
 
 /// A workspace: early parts, from `late` on late parts, from `scratch` on what members have for themselves.
@@ -496,7 +541,7 @@ pub(crate) struct Places {
 impl Workspace {
     fn prepare(&mut self, program: &Program, places: Places) {
         if self.owner != Some((program.id, places)) {
-            self.arenas = None; // freed before the new ones are asked for
+            (self.arenas, self.owner) = (None, None); // freed before the new ones are asked for
             self.arenas = Some(Aligned::zeroed(places.end));
             self.owner = Some((program.id, places));
         }
@@ -534,7 +579,7 @@ struct OutputPointers {
 unsafe impl Sync for OutputPointers {}
 
 impl OutputPointers {
-    const MAX: usize = 32;
+    const MAX: usize = 64;
 
     fn new(outputs: &mut [&mut [f32]]) -> OutputPointers {
         let mut starts = [core::ptr::null_mut(); OutputPointers::MAX];
@@ -564,7 +609,7 @@ impl Shared<'_> {
         let Places { early_step, late, late_step, .. } = self.places;
         let early = self.arenas.wrapping_add(index * early_step);
         let late = self.arenas.wrapping_add(late + index * Program::GROUP * late_step);
-        Group { late_step, ..Group::new((early, late), self.program.split) }
+        Group { late_step, ..Group::new((early, late), self.program.late_offset()) }
     }
 
     /// Runs phases for a group, alone.

@@ -34,6 +34,7 @@ pub(crate) trait Simd: Copy {
 
 /// The widest vector of any instruction set.
 pub(crate) const MAX_LANES: usize = 16;
+
 /// What the inner loop of a convolution does, for one type of numbers: input words against vectors of filter.
 ///
 /// A word is 32 bits of input: one `f32`, or four bytes of neighbouring channels. Like a [`Simd`], a value of the

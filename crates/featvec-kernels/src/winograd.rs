@@ -16,7 +16,7 @@ use crate::arena::Aligned;
 use crate::conv::{Filter, LINE, MAX_ROWS, MAX_VECTORS, Tile};
 use crate::group::Group;
 use crate::kernels::Kernels;
-use crate::map::{Map, checked_end};
+use crate::map::{Element, Map, checked_end};
 use crate::simd::{MAX_LANES, Simd};
 
 /// Rows and columns of pixels that a tile computes.
@@ -75,7 +75,7 @@ pub fn pays([kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
 }
 
 /// A map transformed for a 3x3 convolution, in the arena, or some rows of tiles of it:
-/// `[36][c / lanes][images][tiles][lanes]`.
+/// `[36][c / lanes][images][tiles][lanes]`, with a vector between one point and the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransformedMap {
     offset: usize,
@@ -101,6 +101,7 @@ impl TransformedMap {
         let [_, h, w] = map.shape();
         let inside = !rows.is_empty() && rows.end <= TransformedMap::rows_of(h);
         assert!(inside && images > 0, "no rows of tiles, or rows outside the map");
+        assert_eq!(map.element(), Element::F32, "bytes where `f32` are expected");
         let tiles = TransformedMap { offset, lanes: map.lanes(), blocks: map.blocks(), h, w, rows, images };
         let vectors = tiles.count().checked_mul(images).and_then(|count| count.checked_add(1));
         checked_end(offset, [Some(POINTS), Some(tiles.blocks), vectors, Some(tiles.lanes)]);
@@ -167,7 +168,7 @@ pub(crate) struct InputRow {
 /// # Safety
 /// The rows and columns named can be read, and `count` tiles be written.
 #[inline(always)]
-// Indices, not iterators, as in `conv::tile`.
+// Indices, not iterators, as in `conv::accumulate`.
 #[allow(clippy::needless_range_loop)]
 pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
     let zero = simd.splat(0.0);
@@ -337,6 +338,8 @@ pub struct TransformedFilter {
     /// Input and output channels, in whole blocks.
     depth: usize,
     vectors: usize,
+    /// The micro-kernel whose panels it is packed in.
+    tile_name: &'static str,
     channels: [usize; 2],
 }
 
@@ -384,7 +387,14 @@ impl TransformedFilter {
         }
         let mut bias = Aligned::zeroed(vectors * lanes);
         bias[..oc].copy_from_slice(filter.bias);
-        TransformedFilter { packed: packed.into(), bias: bias.into(), depth, vectors, channels: [ic, oc] }
+        TransformedFilter {
+            packed: packed.into(),
+            bias: bias.into(),
+            depth,
+            vectors,
+            tile_name: kernels.tile_name(),
+            channels: [ic, oc],
+        }
     }
 
     /// Input and output channels.
@@ -442,8 +452,7 @@ impl Products {
             "the filter reads other channels than the tiles have"
         );
         assert_eq!([oc, h, w], [filter.channels[1], tiles.h, tiles.w], "the output map does not fit");
-        let packed = POINTS * filter.depth * filter.vectors * kernels.lanes();
-        assert_eq!(filter.packed.len(), packed, "a filter packed for another instruction set");
+        assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
         let panels = panels(kernels, filter.vectors).collect();
         let segments = (0..tiles.blocks).map(|block| block * tiles.block_step()).collect();
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };

@@ -239,7 +239,7 @@ fn groups_of_images_get_the_bits_of_single_ones() {
         let map = reference::max_pool([h, w, c], &map, [3, 1], ([1, 1], [h, w]));
         let worst = worst(&alone[..map_len], &reference::conv(&shape, &map, &weights, &bias));
         assert!(worst <= winograd_tolerance(9 * c), "{kernels:?}: {worst:e}");
-        for (threads, n) in [(1, 23), (2, 23), (2, 1), (3, 5), (5, 4), (4, 23)] {
+        for (threads, n) in [(1, 23), (2, 23), (2, 10), (2, 1), (3, 5), (5, 4), (4, 23)] {
             let mut workspace = Workspace::new();
             for _ in 0..2 {
                 let mut got = vec![f32::NAN; n * map_len];
@@ -463,6 +463,45 @@ fn late_phases_leave_early_maps_alone() {
 }
 
 #[test]
+#[should_panic(expected = "a map that no late phase transformed")]
+fn late_products_are_of_maps_transformed_for_the_group() {
+    let kernels = Kernels::best();
+    let lift = Lift::new(&mut Numbers(1), 8);
+    let (mut program, input, end) = lifted(kernels, &lift, ([4, 4], 1));
+    let tiles = TransformedMap::new(end, input, 0..1, Program::GROUP);
+    program.push(vec![Step::WinogradInput { input, tiles: tiles.clone() }]);
+    let split = (end + tiles.len()).next_multiple_of(16);
+    program.split(split);
+    let (weights, bias) = (vec![0.0; 9 * 64], vec![0.0; 8]);
+    let filter = Filter { weights: &weights, bias: &bias, shape: [3, 3, 8, 8] };
+    let filter = TransformedFilter::new(kernels, filter);
+    let output = Map::new(split, kernels.lanes(), [8, 4, 4], 0);
+    program.push(vec![Step::WinogradOutput { tiles, filter, output, relu: true }]);
+}
+
+#[test]
+#[should_panic(expected = "bytes where `f32` are expected")]
+fn maps_of_bytes_are_not_transformed() {
+    TransformedMap::new(0, Map::bytes(0.5, 0, [16, 4, 4], 1), 0..1, 1);
+}
+
+#[test]
+#[should_panic(expected = "a filter packed for another instruction set")]
+fn filters_are_transformed_for_one_instruction_set() {
+    let mut present = Kernels::present();
+    let (kernels, other) = (present.next().unwrap(), present.last());
+    // A machine that has portable kernels only has no other filter to give.
+    let other = other.expect("a filter packed for another instruction set");
+    let (mut program, input, end) = lifted(other, &Lift::new(&mut Numbers(1), 16), ([4, 4], 1));
+    let tiles = TransformedMap::new(end, input, 0..1, 1);
+    let output = Map::new((end + tiles.len()).next_multiple_of(16), other.lanes(), [16, 4, 4], 0);
+    let filter = Filter { weights: &[0.0; 9 * 256], bias: &[0.0; 16], shape: [3, 3, 16, 16] };
+    let filter = TransformedFilter::new(kernels, filter);
+    program.push(vec![Step::WinogradInput { input, tiles: tiles.clone() }]);
+    program.push(vec![Step::WinogradOutput { tiles, filter, output, relu: true }]);
+}
+
+#[test]
 fn places_that_cannot_be_are_refused() {
     fn refused<T>(make: impl FnOnce() -> T + std::panic::UnwindSafe) -> bool {
         std::panic::catch_unwind(make).is_err()
@@ -474,6 +513,14 @@ fn places_that_cannot_be_are_refused() {
     assert!(refused(|| Map::new(0, 16, [32, 4, 4], 0).slice(16, 0)));
     let wide = Padding { left: usize::MAX, ..Padding::default() };
     assert!(refused(|| Image::new(0, 4, 4, wide)));
+    assert!(refused(|| {
+        let kernels = Kernels::best();
+        let (mut program, input, end) = lifted(kernels, &Lift::new(&mut Numbers(1), 8), ([4, 4], 0));
+        let output = Map::new(end, kernels.lanes(), [8, 4, 4], 0);
+        // Three strides wrap to 2.
+        let stride = usize::MAX / 3 + 1;
+        program.push(vec![Step::MaxPool { input, output, size: 3, stride, before: [1, 1] }]);
+    }));
     let stride = Image::new(0, 9, 9, Padding::default());
     assert!(refused(|| {
         let kernels = Kernels::best();

@@ -45,7 +45,12 @@ impl Calibration {
         Ok(Calibration { steps })
     }
 
-    /// The step of the bytes of `value`.
+    /// Whether it has a step for every map of the network with these stages.
+    pub(crate) fn covers(&self, stages: &[Stage]) -> bool {
+        maps(stages).iter().all(|map| self.steps.contains_key(&map.value))
+    }
+
+    /// The step of the bytes of `value`, one of the network's that it [covers](Calibration::covers).
     pub(crate) fn step(&self, value: Value) -> f32 {
         self.steps[&value]
     }

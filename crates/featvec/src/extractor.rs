@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use featvec_kernels::{Kernels, StepInfo, Team, Workspace};
@@ -48,7 +48,7 @@ const MAX_WORKSPACE_BYTES: usize = 8 << 30;
 /// More than any machine has cores; far more would exhaust what the system gives a process.
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
-/// Plans hold the packed filters (some 25 MB), so only a few are kept.
+/// Plans hold the packed filters (some 45 MB), so only a few are kept.
 const MAX_PLANS: usize = 4;
 
 impl FeatureExtractor {
@@ -140,12 +140,11 @@ impl FeatureExtractor {
         outputs: &[Value],
     ) -> Result<Vec<Tensor>> {
         let key = (precision, request(images, mode, outputs)?);
-        let calibration = self.calibration_for(precision)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.run_request(&mut state, calibration, images, (&key, outputs)).map(|(tensors, _)| tensors)
+        let mut state = self.state_for(precision)?;
+        self.run_request(&mut state, images, (&key, outputs)).map(|(tensors, _)| tensors)
     }
 
-    /// How long each step of a [`run`](FeatureExtractor::run) takes, for all images together.
+    /// How long each step of a [`run`](FeatureExtractor::run) takes, for all images of the first thread together.
     ///
     /// # Errors
     /// Those of [`run`](FeatureExtractor::run).
@@ -156,10 +155,9 @@ impl FeatureExtractor {
         outputs: &[Value],
     ) -> Result<Vec<(StepInfo, Duration)>> {
         let key = (self.precision, request(images, mode, outputs)?);
-        let calibration = self.calibration_for(self.precision)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state_for(self.precision)?;
         state.workspace.time_steps(true);
-        let result = self.run_request(&mut state, calibration, images, (&key, outputs));
+        let result = self.run_request(&mut state, images, (&key, outputs));
         state.workspace.time_steps(false);
         let (_, plan) = result?;
         Ok(plan.program.steps().iter().cloned().zip(state.workspace.step_times()).collect())
@@ -174,7 +172,6 @@ impl FeatureExtractor {
     fn run_request(
         &self,
         state: &mut State,
-        calibration: Option<Arc<Calibration>>,
         images: &Tensor,
         (key, outputs): (&(Precision, Request), &[Value]),
     ) -> Result<(Vec<Tensor>, Arc<Plan>)> {
@@ -183,6 +180,7 @@ impl FeatureExtractor {
         let plan = match state.plans.get(key) {
             Some(plan) => Arc::clone(plan),
             None => {
+                let calibration = state.calibration.clone().filter(|_| key.0 == Precision::Int8);
                 let threads = NonZeroUsize::new(self.threads()).unwrap_or(NonZeroUsize::MIN);
                 let workers = (self.kernels, threads);
                 let plan = Plan::new(&self.variables, request, workers, calibration.as_deref())?;
@@ -194,7 +192,6 @@ impl FeatureExtractor {
                 plan
             }
         };
-        let (_, request) = key;
         let bytes = plan.program.workspace_bytes(n, self.threads());
         if bytes.is_none_or(|bytes| bytes > MAX_WORKSPACE_BYTES) {
             let message =
@@ -219,21 +216,18 @@ impl FeatureExtractor {
         Ok((given, plan))
     }
 
-    fn calibration_for(&self, precision: Precision) -> Result<Option<Arc<Calibration>>> {
-        match precision {
-            Precision::F32 => Ok(None),
-            Precision::Int8 => self.calibration().map(Some),
+    /// The state, with a calibration where one is needed: measured on built-in pictures where nobody has said.
+    fn state_for(&self, precision: Precision) -> Result<MutexGuard<'_, State>> {
+        let lock = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock();
+        if precision == Precision::F32 || state.calibration.is_some() {
+            return Ok(state);
         }
-    }
-
-    /// What bytes stand for; measured on built-in pictures where nobody has said.
-    fn calibration(&self) -> Result<Arc<Calibration>> {
-        let held = self.state.lock().unwrap_or_else(PoisonError::into_inner).calibration.clone();
-        if let Some(calibration) = held {
-            return Ok(calibration);
-        }
-        self.calibrate(Calibration::measure(self, &builtin_pictures())?);
-        self.calibration()
+        drop(state); // measuring runs the network
+        let builtin = Arc::new(Calibration::measure(self, &builtin_pictures())?);
+        let mut state = lock();
+        state.calibration.get_or_insert(builtin);
+        Ok(state)
     }
 }
 

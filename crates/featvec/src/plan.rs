@@ -127,6 +127,10 @@ impl Plan {
             return Err(Error::new(ErrorKind::Argument, "", message));
         }
         let stages = variables.network.stages();
+        if calibration.is_some_and(|calibration| !calibration.covers(&stages)) {
+            let message = "the calibration was measured with a network of another variant";
+            return Err(Error::new(ErrorKind::Mismatch, "", message));
+        }
         let exists = |value: &Value| match *value {
             Value::Stage(index) => index < stages.len(),
             Value::Normed(index) => stages.get(index).is_some_and(|stage| stage.norm.is_some()),
@@ -233,7 +237,9 @@ fn layers<'a>(
         done
     };
     let mut layers = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.get()).map(|_| scope.spawn(work)).collect();
+        // Where the system has no more threads, fewer do it.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads.get().min(convs.len())).map_while(spawn).collect();
         let mut layers = work();
         for other in others {
             layers.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -522,7 +528,11 @@ impl<'a> Planner<'a> {
         });
         let len = longest.max().unwrap_or(0);
         let start = self.arena.take(len);
-        self.late_tiles = Some(Arena { floor: start, end: start, free: Vec::from([start..start + len]) });
+        self.late_tiles = Some(Arena {
+            floor: start,
+            end: start + len,
+            free: std::iter::once(start..start + len).collect(),
+        });
         self.arena = Arena { floor: self.arena.end, end: self.arena.end, free: Vec::new() };
         self.reserve_haloed(stages, sizes, late..stages.len());
     }

@@ -162,13 +162,13 @@ impl Bench {
         let mut tell = |message| talk.note(message);
         let mut measuring = Measuring::new(self.seconds, &mut tell);
         let mut measured = Vec::new();
-        let mut tile = "";
+        let mut names = ("", "");
         let precisions = self.precisions(Precision::F32);
         talk.begin(precisions.len() * threads.len() * self.batch.len());
         for precision in precisions {
             for &threads in &threads {
                 let extractor = self.extractor(variables.clone(), threads, (precision, None))?;
-                tile = extractor.tile_name();
+                names = (extractor.kernels().name(), extractor.tile_name());
                 for &batch in &self.batch {
                     let case = Case { batch, size, layers: self.layers };
                     measured.push((batch, measuring.measure(&extractor, &case)?));
@@ -189,10 +189,14 @@ impl Bench {
             talk.note(format_args!("{disturbed} of {} figures remained disturbed", rows.len()));
         }
         if self.json {
-            self.print_json(tile, ("cases", json!(rows.iter().map(Row::to_json).collect::<Vec<_>>())), size)?;
+            self.print_json(
+                names,
+                ("cases", json!(rows.iter().map(Row::to_json).collect::<Vec<_>>())),
+                size,
+            )?;
         } else {
             let mut out = stdout().lock();
-            self.print_header(&mut out, tile, size)
+            self.print_header(&mut out, names.1, size)
                 .and_then(|()| print_rows(&mut out, &rows))
                 .map_err(Stop::from_stdout)?;
         }
@@ -206,7 +210,7 @@ impl Bench {
         let offenders: Vec<_> = contests.iter().filter(|contest| contest.slowdown() > TOLERATED).collect();
         if self.json {
             let value = report::contests_to_json(&contests, (TOLERATED, offenders.is_empty()));
-            self.print_json(kernels.tile_name(), ("assert", value), size)?;
+            self.print_json((kernels.name(), kernels.tile_name()), ("assert", value), size)?;
         } else {
             print_contests(&mut stdout().lock(), &offenders, (contests.len(), kernels.name(), TOLERATED))
                 .map_err(Stop::from_stdout)?;
@@ -253,7 +257,7 @@ impl Bench {
             .map(|extractor| format!("{} on {}", extractor.precision(), extractor.kernels().name()));
         if self.json {
             let value = report::accuracy_to_json(&accuracy, &names);
-            self.print_json(candidate.tile_name(), ("accuracy", value), size)?;
+            self.print_json((candidate.kernels().name(), candidate.tile_name()), ("accuracy", value), size)?;
         } else {
             print_accuracy(&mut stdout().lock(), &accuracy, &names).map_err(Stop::from_stdout)?;
         }
@@ -268,13 +272,18 @@ impl Bench {
         writeln!(out, "{tile}, {h}x{w}, {weights}\n")
     }
 
-    fn print_json(&self, tile: &str, (key, value): (&str, Value), size: [usize; 2]) -> Result<(), Stop> {
+    fn print_json(
+        &self,
+        (isa, tile): (&str, &str),
+        (key, value): (&str, Value),
+        size: [usize; 2],
+    ) -> Result<(), Stop> {
         let mut object = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "machine": {
                 "cpu": machine::cpu(),
                 "cores": available_parallelism().map_or(1, NonZeroUsize::get),
-                "isa": tile.rsplit('_').next(),
+                "isa": isa,
                 "tile": tile,
             },
             "module": self.module,

@@ -32,6 +32,9 @@ struct NeonBytes {
 #[allow(unused_unsafe)]
 impl Dot for NeonBytes {
     const LANES: usize = 4;
+    const RUN: usize = 1;
+    const PIXEL: usize = BYTE_PIXEL;
+    const IMAGE_STEP: usize = BYTE_IMAGE_STEP;
     /// The four bytes twice, as 16 bits.
     type Input = int16x8_t;
     /// Two output channels each.

@@ -59,7 +59,8 @@ pub fn contest(
             distinct.push((conv, output));
         }
     }
-    let others = Kernels::present().filter(|kernels| kernels.name() != chosen.name());
+    // Instruction sets that differ for bytes only have one tile for `f32`.
+    let others = Kernels::present().filter(|kernels| kernels.tile_name() != chosen.tile_name());
     let kernels: Vec<_> = [chosen].into_iter().chain(others).collect();
     let contests = distinct.iter().map(|(conv, output)| {
         let mut rivals: Vec<_> = kernels.iter().map(|kernels| Rival::new(conv, *output, kernels)).collect();
