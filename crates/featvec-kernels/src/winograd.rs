@@ -1,10 +1,10 @@
 //! Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*,
 //! 2015): a 3x3 convolution as 36 matrix products, with a quarter of the multiplications of the direct way.
 //!
-//! 1. [`input_row`] turns each window of 6x6 pixels, four pixels apart, into 36 numbers a channel: a [`TransformedMap`].
+//! 1. `input_row` turns each window of 6x6 pixels, four pixels apart, into 36 numbers a channel: a [`TransformedMap`].
 //! 2. For each of the 36 points, tiles x input channels times input x output channels: the micro-kernel of
-//!    [`conv`](crate::conv).
-//! 3. [`output_row`] turns the 36 sums of a tile into 4x4 pixels, adds the bias and stores them.
+//!    `conv.rs`.
+//! 3. `output_row` turns the 36 sums of a tile into 4x4 pixels, adds the bias and stores them.
 //!
 //! The points at which the polynomials are evaluated are 0, 1, -1, 1/2, -2 and infinity. In `f32` they lose less than
 //! the usual 0, +-1, +-2: the powers that the result is summed with are the same, those of the input are smaller.
