@@ -2,8 +2,8 @@
 //!
 //! The steps of a phase are independent of each other; their items of work are shared out over the team, with a
 //! barrier after each phase. When a batch has at least as many images as the team has members, groups of whole
-//! images are shared out instead and no barrier is needed, but for the rest of the batch. Both ways compute every element by the same instructions
-//! in the same order.
+//! images are shared out instead and no barrier is needed, but for the rest of the batch. Both ways compute every
+//! element by the same instructions in the same order.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
