@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot};
+use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL};
 use crate::simd::{Dot, Simd, simd_by_intrinsics};
 
 simd_by_intrinsics! {
@@ -75,28 +75,37 @@ impl Dot for Avx2Bytes {
     }
 }
 
-// SAFETY: as above.
-impl ByteDot for Avx2Bytes {
-    type Factor = __m256;
+/// `ByteDot` of a [`Dot`] over the registers of AVX2.
+macro_rules! byte_dot_in_avx2 {
+    ($dot:ident) => {
+        // SAFETY: `self` proves AVX2, and the caller vouches for the pointer.
+        impl crate::bytes::ByteDot for $dot {
+            type Factor = __m256;
 
-    #[inline(always)]
-    unsafe fn load_sums(self, from: *const f32) -> __m256i {
-        // SAFETY: see above.
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn load_factors(self, from: *const f32) -> __m256 {
-        // SAFETY: see above.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store_bytes(self, sum: __m256i, factor: __m256, to: *mut f32) {
-        // SAFETY: see above.
-        unsafe { store_bytes(sum, factor, to) }
-    }
+            #[inline(always)]
+            unsafe fn load_sums(self, from: *const f32) -> __m256i {
+                // SAFETY: see above.
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn load_factors(self, from: *const f32) -> __m256 {
+                // SAFETY: see above.
+                unsafe { _mm256_loadu_ps(from) }
+            }
+            #[inline(always)]
+            unsafe fn store_bytes(self, sum: __m256i, factor: __m256, to: *mut f32) {
+                // SAFETY: see above.
+                unsafe { crate::arch::avx2::store_bytes(sum, factor, to) }
+            }
+        }
+    };
 }
 
-/// [`ByteDot::store_bytes`].
+pub(super) use byte_dot_in_avx2;
+
+byte_dot_in_avx2!(Avx2Bytes);
+
+/// [`ByteDot::store_bytes`](crate::bytes::ByteDot::store_bytes).
 ///
 /// # Safety
 /// The processor has AVX2, and 8 bytes can be written at `to`.

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL, ByteDot};
+use crate::bytes::{BYTE_IMAGE_STEP, BYTE_PIXEL};
 use crate::simd::Dot;
 
 /// Proof that the processor has the instruction set.
@@ -38,26 +38,7 @@ impl Dot for AvxVnni {
     }
 }
 
-// SAFETY: as above.
-impl ByteDot for AvxVnni {
-    type Factor = __m256;
-
-    #[inline(always)]
-    unsafe fn load_sums(self, from: *const f32) -> __m256i {
-        // SAFETY: see above.
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn load_factors(self, from: *const f32) -> __m256 {
-        // SAFETY: see above.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store_bytes(self, sum: __m256i, factor: __m256, to: *mut f32) {
-        // SAFETY: see above; the processor has AVX2 (`detect`).
-        unsafe { super::avx2::store_bytes(sum, factor, to) }
-    }
-}
+super::avx2::byte_dot_in_avx2!(AvxVnni);
 
 // As the tile of AVX2 for `f32`: 6 x 2 sums, 2 filter vectors and 1 broadcast of the 16 registers.
 crate::kernels::byte_entry_points! {
