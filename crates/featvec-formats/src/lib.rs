@@ -44,6 +44,7 @@ mod tar;
 mod tensor;
 mod tensor_proto;
 mod tensor_slice;
+pub mod tfrecord;
 mod v1_checkpoint;
 mod varint;
 mod whole;

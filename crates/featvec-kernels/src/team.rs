@@ -130,6 +130,19 @@ impl Team {
         self.shared.members
     }
 
+    /// Calls `work` once for each of `items`, counted from 0: members claim them one by one.
+    ///
+    /// Who does which, and when, is open; a `work` whose items do not touch each other's results gives the same results
+    /// for any number of members.
+    pub fn share(&self, items: usize, work: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        self.run(&|_| {
+            while let Some(item) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|item| *item < items) {
+                work(item);
+            }
+        });
+    }
+
     /// Runs `job` once on every member and returns when all have finished.
     pub(crate) fn run(&self, job: &(dyn Fn(&Member<'_>) + Sync)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +198,25 @@ impl Drop for Team {
             worker.thread().unpark();
             // A worker that panicked has aborted the process, so there is no error to see.
             let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once() {
+        for members in 1..4 {
+            let team = Team::new(NonZeroUsize::new(members).unwrap()).unwrap();
+            for items in [0, 1, 1000] {
+                let counts: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
+                team.share(items, &|item| {
+                    counts[item].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+            }
         }
     }
 }

@@ -1,0 +1,185 @@
+//! TFRecord files: records of bytes one after another, each with its length and two checksums.
+//!
+//! A record is its length (`u64`), the length's checksum, the bytes, and their checksum; numbers are little-endian.
+
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+
+use crate::error::{DAMAGED, TRUNCATED};
+use crate::limits::check_limit;
+use crate::{Error, Limits, Result, masked_crc32c};
+
+/// Writes records to a stream.
+#[derive(Debug)]
+pub struct RecordWriter<W> {
+    stream: W,
+}
+
+impl<W: Write> RecordWriter<W> {
+    /// A writer of records to `stream`.
+    pub fn new(stream: W) -> RecordWriter<W> {
+        RecordWriter { stream }
+    }
+
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// The stream's own.
+    pub fn write(&mut self, record: &[u8]) -> std::io::Result<()> {
+        let length = (record.len() as u64).to_le_bytes();
+        let mut framed = Vec::with_capacity(record.len() + 16);
+        framed.extend(length);
+        framed.extend(masked_crc32c(&length).to_le_bytes());
+        framed.extend(record);
+        framed.extend(masked_crc32c(record).to_le_bytes());
+        // In one piece, so that a reader beside us sees whole records where it can.
+        self.stream.write_all(&framed)
+    }
+
+    /// The stream.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.stream
+    }
+}
+
+/// Reads records from a stream. After an error it ends, because what follows cannot be told apart.
+#[derive(Debug)]
+pub struct RecordReader<R> {
+    stream: R,
+    place: String,
+    limits: Limits,
+    offset: u64,
+    failed: bool,
+}
+
+impl<R: Read> RecordReader<R> {
+    /// A reader of the records in `stream`; errors name `place`, the file.
+    pub fn new(stream: R, place: impl Into<String>, limits: &Limits) -> RecordReader<R> {
+        RecordReader { stream, place: place.into(), limits: limits.clone(), offset: 0, failed: false }
+    }
+
+    /// Bytes of the stream read so far: where the next record begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn read(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(header) = self.header()? else { return Ok(None) };
+        let [l0, l1, l2, l3, l4, l5, l6, l7, checksum @ ..] = header;
+        let length = [l0, l1, l2, l3, l4, l5, l6, l7];
+        if masked_crc32c(&length) != u32::from_le_bytes(checksum) {
+            return Err(self.damaged("the checksum of its length is wrong"));
+        }
+        let length = u64::from_le_bytes(length);
+        check_limit(&self.record(), "bytes in one record", length, self.limits.tensor_bytes())?;
+        // Read as it comes rather than allocated as promised: a short file must not cost what it promises.
+        let mut record = Vec::new();
+        self.take(length, &mut record)?;
+        let mut checksum = Vec::new();
+        self.take(4, &mut checksum)?;
+        if masked_crc32c(&record).to_le_bytes()[..] != checksum[..] {
+            return Err(self.damaged("its checksum is wrong"));
+        }
+        self.offset += 12 + length + 4;
+        Ok(Some(record))
+    }
+
+    /// Length and checksum of the next record; none at the end of the stream.
+    fn header(&mut self) -> Result<Option<[u8; 12]>> {
+        let mut header = [0; 12];
+        let mut filled = 0;
+        while filled < header.len() {
+            match self.stream.read(&mut header[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(self.truncated(header.len() as u64, filled as u64)),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == IoErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(&self.place, error)),
+            }
+        }
+        Ok(Some(header))
+    }
+
+    fn take(&mut self, length: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        let read = self.stream.by_ref().take(length).read_to_end(bytes);
+        let read = read.map_err(|error| Error::io(&self.place, error))?;
+        if (read as u64) < length {
+            return Err(self.truncated(length, read as u64));
+        }
+        Ok(())
+    }
+
+    fn record(&self) -> String {
+        format!("{}: record at byte {}", self.place, self.offset)
+    }
+
+    fn damaged(&self, message: &str) -> Error {
+        Error::corrupt(self.record(), message).with_hint(DAMAGED)
+    }
+
+    fn truncated(&self, expected: u64, left: u64) -> Error {
+        let message = format!("{expected} bytes expected, {left} left");
+        Error::corrupt(self.record(), message).with_hint(TRUNCATED)
+    }
+}
+
+impl<R: Read> Iterator for RecordReader<R> {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Result<Vec<u8>>> {
+        if self.failed {
+            return None;
+        }
+        let record = self.read().transpose();
+        self.failed = matches!(record, Some(Err(_)));
+        record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn two_records() -> Vec<u8> {
+        let mut writer = RecordWriter::new(Vec::new());
+        writer.write(b"first").unwrap();
+        writer.write(b"").unwrap();
+        writer.get_mut().clone()
+    }
+
+    fn read(bytes: &[u8]) -> Vec<Result<Vec<u8>>> {
+        RecordReader::new(bytes, "a.tfrecord", &Limits::default()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let records: Vec<_> = read(&two_records()).into_iter().map(Result::unwrap).collect();
+        assert_eq!(records, [&b"first"[..], b""]);
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_noticed() {
+        let whole = two_records();
+        let first_record = 12 + 5 + 4;
+        for cut in (1..whole.len()).filter(|cut| *cut != first_record) {
+            let error = read(&whole[..cut]).pop().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{cut}");
+            assert!(error.message().contains("left"), "{error}");
+        }
+        for index in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[index] ^= 1;
+            let error = read(&bytes).pop().unwrap().unwrap_err();
+            let start = if index < first_record { 0 } else { first_record };
+            assert_eq!(error.place(), format!("a.tfrecord: record at byte {start}"));
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused() {
+        let length = u64::MAX.to_le_bytes();
+        let mut bytes = length.to_vec();
+        bytes.extend(masked_crc32c(&length).to_le_bytes());
+        assert_eq!(read(&bytes).pop().unwrap().unwrap_err().kind(), ErrorKind::Limit);
+    }
+}
