@@ -4,8 +4,8 @@
 use std::num::NonZeroUsize;
 
 use featvec_kernels::train::{
-    self, Normal, Optimizer, Statistics, Update, global_mean, global_mean_backward, lrn, lrn_backward,
-    max_pool, max_pool_backward, moments, normalize, normalize_backward,
+    Normal, Statistics, global_mean, global_mean_backward, lrn, lrn_backward, max_pool, max_pool_backward,
+    moments, normalize, normalize_backward,
 };
 use featvec_kernels::{Kernels, Lrn, Maps, Pool, Team, reference};
 
@@ -90,8 +90,8 @@ fn moments_are_right_where_the_mean_is_far_from_zero() {
             let got = moments(&team(2), &loaded(kernels, batch, &values));
             let [mean, variance] = reference::moments(&values, shape[0]);
             let errors = [worst(&got.mean, &mean), worst(&got.variance, &variance)];
-            // Strips round their mean to 2^-24 of what it is, here of up to 10^4 deviations.
-            assert!(errors[0] <= 2f64.powi(-24) && errors[1] <= 1e-6, "{kernels:?} {batch:?}: {errors:?}");
+            // Here the mean is up to 7000 deviations, and what it loses of them in `f32` is lost.
+            assert!(errors[0] <= 2f64.powi(-23) && errors[1] <= 1e-6, "{kernels:?} {batch:?}: {errors:?}");
         }
     }
 }
