@@ -16,7 +16,7 @@ pub use batch_norm::{Moments, Normal, Statistics, moments, normalize, normalize_
 pub use lrn::{lrn, lrn_backward};
 pub use mean::{global_mean, global_mean_backward};
 pub use optimizer::{Optimizer, Update, average};
-pub use pool::{max_pool, max_pool_backward};
+pub use pool::{max_pool, max_pool_backward, max_pool_backward_overwrite};
 
 #[cfg(test)]
 mod tests {
@@ -65,6 +65,9 @@ mod tests {
             }
             check("max_pool", &|y| max_pool(&team, &x, pool, y));
             check("max_pool_backward", &|dx| max_pool_backward(&team, (&x, &x), &dy, pool, dx));
+            check("max_pool_backward_overwrite", &|dx| {
+                max_pool_backward_overwrite(&team, (&x, &x), &dy, pool, dx)
+            });
             check("lrn", &|y| lrn(&team, &x, &options, y));
             check("lrn_backward", &|dx| lrn_backward(&team, &x, &options, &dy, dx));
             let mut mean = Maps::new(kernels, 2, [19, 1, 1], 1);

@@ -1,6 +1,8 @@
 //! How members of a team share the maps of a batch: each works on blocks of channels of one image at a time.
 
 use core::marker::PhantomData;
+use core::ops::Range;
+use std::sync::OnceLock;
 
 use crate::map::Map;
 use crate::maps::Maps;
@@ -53,11 +55,6 @@ impl<'a> Planes<'a> {
         Planes { start, map, step, images, maps: PhantomData }
     }
 
-    /// How many images there are.
-    pub(crate) fn images(&self) -> usize {
-        self.images
-    }
-
     /// Blocks of channels of an image.
     pub(crate) fn blocks(&self) -> usize {
         self.map.blocks()
@@ -94,4 +91,33 @@ pub(crate) fn share(team: &Team, maps: &Planes<'_>, blocks: usize, work: &(dyn F
             work(plane / blocks, plane % blocks);
         }
     });
+}
+
+/// Elements of a block of channels, over images, that stay in the second-level cache beside those of another map.
+const CACHED: usize = 1 << 17;
+
+/// The first of the runs of images that [`collect`] makes of the images of `maps`: all, where they fit the cache.
+pub(crate) fn run(maps: &Planes<'_>) -> Range<usize> {
+    let plane = maps.map.plane();
+    let run = if maps.images * plane <= CACHED { maps.images } else { ITEM / plane };
+    0..run.clamp(1, maps.images)
+}
+
+/// What `work(images, block)` returns for each of `blocks` blocks, and runs of images in their order. Which runs depends
+/// on the maps alone, so that sums of what it returns do not depend on the team.
+pub(crate) fn collect<T: Send + Sync>(
+    team: &Team,
+    maps: &Planes<'_>,
+    blocks: usize,
+    work: &(dyn Fn(Range<usize>, usize) -> T + Sync),
+) -> Vec<Vec<T>> {
+    let (images, each) = (maps.images, run(maps).len());
+    let results: Vec<Vec<OnceLock<T>>> =
+        (0..blocks).map(|_| (0..images).step_by(each).map(|_| OnceLock::new()).collect()).collect();
+    team.share(blocks * images.div_ceil(each), &|item| {
+        let (run, block) = (item / blocks, item % blocks);
+        let images = run * each..((run + 1) * each).min(images);
+        results[block][run].get_or_init(|| work(images, block));
+    });
+    results.into_iter().map(|runs| runs.into_iter().filter_map(OnceLock::into_inner).collect()).collect()
 }
