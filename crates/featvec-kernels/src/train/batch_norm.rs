@@ -107,32 +107,22 @@ impl Moving {
     }
 }
 
-fn add(total: &mut Sums, sums: &Sums) {
-    for (total, sum) in total.iter_mut().flatten().zip(sums.iter().flatten()) {
-        *total += sum;
-    }
-}
-
 /// Mean and biased variance of each channel of `maps`.
 pub fn moments(team: &Team, maps: &Maps) -> Moments {
     let (kernels, planes) = (maps.kernels(), Planes::of(maps));
     let [channels, h, w] = maps.shape();
     let pixels = (h * w) as f64;
-    let runs = planes::collect(team, &planes, planes.blocks(), &|images, block| {
-        let mut sums = Moving::default();
-        for image in images {
-            // SAFETY: planes of maps that are borrowed; `kernels` proves the instruction set.
-            sums.join(&unsafe { (kernels.moments)(&planes.plane(image, block)) }, pixels);
-        }
-        sums
-    });
+    // SAFETY: planes of maps that are borrowed; `kernels` proves the instruction set.
+    let of_plane = |image, block| unsafe { (kernels.moments)(&planes.plane(image, block)) };
+    let join = |mut total: Moving, sums: &Sums| {
+        total.join(sums, pixels);
+        total
+    };
+    let totals = planes::join(team, &planes, planes.blocks(), (&of_plane, &join));
     let mut moments = Moments { mean: Vec::with_capacity(channels), variance: Vec::with_capacity(channels) };
-    for runs in runs {
-        let mut total = Moving::default();
-        runs.iter().for_each(|run| total.join(&run.sums, run.count));
-        let [mean, squares] = total.sums.map(|lanes| lanes.into_iter().take(kernels.lanes()));
-        moments.mean.extend(mean.map(|mean| mean as f32));
-        moments.variance.extend(squares.map(|squares| (squares / total.count) as f32));
+    for Moving { sums: [mean, squares], count } in totals {
+        moments.mean.extend(mean[..kernels.lanes()].iter().map(|mean| *mean as f32));
+        moments.variance.extend(squares[..kernels.lanes()].iter().map(|squares| (squares / count) as f32));
     }
     moments.mean.truncate(channels);
     moments.variance.truncate(channels);
@@ -155,7 +145,7 @@ pub fn normalize(
     let kernels = x.kernels();
     let to = to / kernels.lanes();
     let (x, y) = (Planes::of(x), Planes::of_mut(y));
-    planes::share(team, &x, scales.len(), &|image, block| {
+    planes::share_back(team, &x, scales.len(), &|image, block| {
         let (x, y) = (x.plane(image, first + block), y.plane(image, to + block));
         // SAFETY: planes of one size of maps that are borrowed, `y` this item's alone; `kernels` proves the
         // instruction set.
@@ -181,35 +171,29 @@ pub fn normalize_backward(
     let ([_, h, w], images, kernels) = (x.shape(), x.images(), x.kernels());
     let blocks = [first, from / kernels.lanes()];
     let count = (images * h * w) as f64;
-    let backward =
-        Backward { kernels, x: Planes::of_mut(x), dy: Planes::of(dy), blocks, scales, statistics, count };
+    let backward = Backward { kernels, x: Planes::of_mut(x), dy: Planes::of(dy), blocks, scales };
     let blocks = backward.scales.len();
-    // Whether what a run adds up is all that the gradient of its planes needs.
-    let suffices = |run: &Range<usize>| run.len() == images || statistics == Statistics::Fixed;
-    let runs = planes::collect(team, &backward.x, blocks, &|run, block| {
-        let mut sums = Sums::default();
-        run.clone().for_each(|image| add(&mut sums, &backward.sums(image, block)));
-        if suffices(&run) {
-            // At once, while the planes are in the cache.
-            let through = backward.through(block, &sums);
-            for image in run {
-                // SAFETY: planes of this item alone.
-                unsafe { backward.apply(image, block, &through) };
-            }
+    let of_plane = |image, block| {
+        let sums = backward.sums(image, block);
+        if statistics == Statistics::Fixed {
+            // At once, while the plane is in the cache.
+            // SAFETY: each plane is worked on once.
+            unsafe { backward.apply(image, block, &Through::default()) };
         }
         sums
-    });
-    let total = |runs: &Vec<Sums>| {
-        let mut total = Sums::default();
-        runs.iter().for_each(|sums| add(&mut total, sums));
+    };
+    let join = |mut total: Sums, sums: &Sums| {
+        for (total, sum) in total.iter_mut().flatten().zip(sums.iter().flatten()) {
+            *total += sum;
+        }
         total
     };
-    let totals: Vec<Sums> = runs.iter().map(total).collect();
-    if !suffices(&planes::run(&backward.x)) {
-        let throughs: Vec<Through> =
-            totals.iter().enumerate().map(|(block, sums)| backward.through(block, sums)).collect();
-        planes::share(team, &backward.x, blocks, &|image, block| {
-            // SAFETY: each plane is worked on once.
+    let totals = planes::join(team, &backward.x, blocks, (&of_plane, &join));
+    if statistics == Statistics::Batch {
+        let through = |(sums, scale)| Through::of(sums, scale, count);
+        let throughs: Vec<Through> = totals.iter().zip(&backward.scales).map(through).collect();
+        planes::share_back(team, &backward.x, blocks, &|image, block| {
+            // SAFETY: as above.
             unsafe { backward.apply(image, block, &throughs[block]) };
         });
     }
@@ -224,9 +208,6 @@ struct Backward<'a> {
     /// The first block of `x`, and of `dy`.
     blocks: [usize; 2],
     scales: Vec<Scale>,
-    statistics: Statistics,
-    /// Values of a channel.
-    count: f64,
 }
 
 impl Backward<'_> {
@@ -239,13 +220,6 @@ impl Backward<'_> {
     fn sums(&self, image: usize, block: usize) -> Sums {
         // SAFETY: planes of one size (`check`) of maps that are borrowed; `kernels` proves the instruction set.
         unsafe { (self.kernels.gradient_sums)(&self.gradient(image, block, &Through::default())) }
-    }
-
-    fn through(&self, block: usize, sums: &Sums) -> Through {
-        match self.statistics {
-            Statistics::Batch => Through::of(sums, &self.scales[block], self.count),
-            Statistics::Fixed => Through::default(),
-        }
     }
 
     /// # Safety
@@ -406,6 +380,7 @@ pub(crate) unsafe fn normalize_plane<S: Simd>(simd: S, Normalization { x, y, sca
         let (from, to) = (x.row(row), y.row(row));
         for pixel in 0..x.w {
             prefetch::near(from.wrapping_add(pixel * S::LANES + AHEAD));
+            prefetch::near(to.wrapping_add(pixel * S::LANES + AHEAD));
             // SAFETY: a pixel of both planes (contract).
             unsafe {
                 let [_, normal] = vectors.normalize(simd, simd.load(from.add(pixel * S::LANES)));

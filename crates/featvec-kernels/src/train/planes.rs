@@ -1,7 +1,6 @@
 //! How members of a team share the maps of a batch: each works on blocks of channels of one image at a time.
 
 use core::marker::PhantomData;
-use core::ops::Range;
 use std::sync::OnceLock;
 
 use crate::map::Map;
@@ -82,7 +81,8 @@ pub(crate) fn check_alike(maps: &Maps, others: &[&Maps]) {
 /// Elements of maps that are worth an item of its own: some microseconds, so that claiming it costs little.
 const ITEM: usize = 1 << 14;
 
-/// Calls `work(image, block)` for `blocks` blocks of each image of `maps`, shared out over the team.
+/// Calls `work(image, block)` for `blocks` blocks of each image of `maps`, shared out over the team: in the order of memory,
+/// so that what is asked for ahead of need is what comes next.
 pub(crate) fn share(team: &Team, maps: &Planes<'_>, blocks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
     let planes = maps.images * blocks;
     let each = (ITEM / maps.map.plane()).max(1);
@@ -93,31 +93,31 @@ pub(crate) fn share(team: &Team, maps: &Planes<'_>, blocks: usize, work: &(dyn F
     });
 }
 
-/// Elements of a block of channels, over images, that stay in the second-level cache beside those of another map.
-const CACHED: usize = 1 << 17;
-
-/// The first of the runs of images that [`collect`] makes of the images of `maps`: all, where they fit the cache.
-pub(crate) fn run(maps: &Planes<'_>) -> Range<usize> {
-    let plane = maps.map.plane();
-    let run = if maps.images * plane <= CACHED { maps.images } else { ITEM / plane };
-    0..run.clamp(1, maps.images)
-}
-
-/// What `work(images, block)` returns for each of `blocks` blocks, and runs of images in their order. Which runs depends
-/// on the maps alone, so that sums of what it returns do not depend on the team.
-pub(crate) fn collect<T: Send + Sync>(
+/// As [`share`], but with the last image first: for a second pass, because what the first saw last is in the cache.
+pub(crate) fn share_back(
     team: &Team,
     maps: &Planes<'_>,
     blocks: usize,
-    work: &(dyn Fn(Range<usize>, usize) -> T + Sync),
-) -> Vec<Vec<T>> {
-    let (images, each) = (maps.images, run(maps).len());
-    let results: Vec<Vec<OnceLock<T>>> =
-        (0..blocks).map(|_| (0..images).step_by(each).map(|_| OnceLock::new()).collect()).collect();
-    team.share(blocks * images.div_ceil(each), &|item| {
-        let (run, block) = (item / blocks, item % blocks);
-        let images = run * each..((run + 1) * each).min(images);
-        results[block][run].get_or_init(|| work(images, block));
+    work: &(dyn Fn(usize, usize) + Sync),
+) {
+    share(team, maps, blocks, &|image, block| work(maps.images - 1 - image, block));
+}
+
+/// What `work(image, block)` returns for `blocks` blocks of each image, joined over the images of each block: in their
+/// order, so that rounded sums do not depend on the team.
+pub(crate) fn join<T: Send + Sync, J>(
+    team: &Team,
+    maps: &Planes<'_>,
+    blocks: usize,
+    (work, join): (&(dyn Fn(usize, usize) -> T + Sync), &dyn Fn(J, &T) -> J),
+) -> Vec<J>
+where
+    J: Default,
+{
+    let parts: Vec<OnceLock<T>> = (0..maps.images * blocks).map(|_| OnceLock::new()).collect();
+    share(team, maps, blocks, &|image, block| {
+        parts[image * blocks + block].get_or_init(|| work(image, block));
     });
-    results.into_iter().map(|runs| runs.into_iter().filter_map(OnceLock::into_inner).collect()).collect()
+    let of_block = |block| parts.iter().skip(block).step_by(blocks).filter_map(OnceLock::get);
+    (0..blocks).map(|block| of_block(block).fold(J::default(), join)).collect()
 }
