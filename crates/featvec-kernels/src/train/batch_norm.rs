@@ -114,11 +114,8 @@ pub fn moments(team: &Team, maps: &Maps) -> Moments {
     let pixels = (h * w) as f64;
     // SAFETY: planes of maps that are borrowed; `kernels` proves the instruction set.
     let of_plane = |image, block| unsafe { (kernels.moments)(&planes.plane(image, block)) };
-    let join = |mut total: Moving, sums: &Sums| {
-        total.join(sums, pixels);
-        total
-    };
-    let totals = planes::join(team, &planes, planes.blocks(), (&of_plane, &join));
+    let join = |total: &mut Moving, sums: &Sums| total.join(sums, pixels);
+    let totals = planes::join(team, (&planes, planes.blocks()), &of_plane, join);
     let mut moments = Moments { mean: Vec::with_capacity(channels), variance: Vec::with_capacity(channels) };
     for Moving { sums: [mean, squares], count } in totals {
         moments.mean.extend(mean[..kernels.lanes()].iter().map(|mean| *mean as f32));
@@ -182,13 +179,12 @@ pub fn normalize_backward(
         }
         sums
     };
-    let join = |mut total: Sums, sums: &Sums| {
+    let add = |total: &mut Sums, sums: &Sums| {
         for (total, sum) in total.iter_mut().flatten().zip(sums.iter().flatten()) {
             *total += sum;
         }
-        total
     };
-    let totals = planes::join(team, &backward.x, blocks, (&of_plane, &join));
+    let totals = planes::join(team, (&backward.x, blocks), &of_plane, add);
     if statistics == Statistics::Batch {
         let through = |(sums, scale)| Through::of(sums, scale, count);
         let throughs: Vec<Through> = totals.iter().zip(&backward.scales).map(through).collect();
@@ -384,7 +380,7 @@ pub(crate) unsafe fn normalize_plane<S: Simd>(simd: S, Normalization { x, y, sca
             // SAFETY: a pixel of both planes (contract).
             unsafe {
                 let [_, normal] = vectors.normalize(simd, simd.load(from.add(pixel * S::LANES)));
-                // In this order, the instruction returns what is not a number, which should not go unnoticed.
+                // In this order, what is not a number comes through, on x86 too: it must not go unnoticed.
                 simd.store(to.add(pixel * S::LANES), simd.max(zero, normal));
             }
         }

@@ -105,19 +105,21 @@ pub(crate) fn share_back(
 
 /// What `work(image, block)` returns for `blocks` blocks of each image, joined over the images of each block: in their
 /// order, so that rounded sums do not depend on the team.
-pub(crate) fn join<T: Send + Sync, J>(
+pub(crate) fn join<T: Send + Sync, J: Default>(
     team: &Team,
-    maps: &Planes<'_>,
-    blocks: usize,
-    (work, join): (&(dyn Fn(usize, usize) -> T + Sync), &dyn Fn(J, &T) -> J),
-) -> Vec<J>
-where
-    J: Default,
-{
+    (maps, blocks): (&Planes<'_>, usize),
+    work: &(dyn Fn(usize, usize) -> T + Sync),
+    join: impl Fn(&mut J, &T),
+) -> Vec<J> {
     let parts: Vec<OnceLock<T>> = (0..maps.images * blocks).map(|_| OnceLock::new()).collect();
     share(team, maps, blocks, &|image, block| {
         parts[image * blocks + block].get_or_init(|| work(image, block));
     });
-    let of_block = |block| parts.iter().skip(block).step_by(blocks).filter_map(OnceLock::get);
-    (0..blocks).map(|block| of_block(block).fold(J::default(), join)).collect()
+    let of_block = |block| {
+        let mut joined = J::default();
+        let parts = parts.iter().skip(block).step_by(blocks).filter_map(OnceLock::get);
+        parts.for_each(|part| join(&mut joined, part));
+        joined
+    };
+    (0..blocks).map(of_block).collect()
 }
