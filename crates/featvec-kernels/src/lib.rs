@@ -39,6 +39,7 @@ pub mod reference;
 mod simd;
 mod team;
 mod times;
+pub mod train;
 pub mod winograd;
 
 pub use arena::Workspace;
