@@ -6,6 +6,7 @@ mod filter_gradient;
 mod image_convolution;
 mod scratch;
 mod strided;
+mod winograd_gradient;
 
 pub use convolution::{Algorithm, Convolution};
 pub use image_convolution::ImageConvolution;

@@ -11,8 +11,9 @@ use crate::map::Map;
 use crate::maps::Maps;
 use crate::team::Team;
 use crate::train::filter_gradient::{FilterGradient, Walk};
+use crate::train::winograd_gradient::winograd_gradient;
 use crate::train::{Scratch, Strided};
-use crate::winograd::{self, InputTransform, Products, TransformedFilter, TransformedMap};
+use crate::winograd::{InputTransform, Products, TransformedFilter, TransformedMap};
 
 /// How a convolution multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Convolution {
         let [kh, kw, ic, oc] = shape;
         assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
         let pass = |shape| match algorithm {
-            Algorithm::Winograd if winograd::pays(shape, size) => {
+            Algorithm::Winograd if pays(shape, size) => {
                 Pass::Winograd(TransformedFilter::zeroed(kernels, [shape[2], shape[3]]))
             }
             _ => Pass::Direct(PackedFilter::new(kernels, shape)),
@@ -128,9 +129,15 @@ impl Convolution {
     ) {
         self.check(input, doutput);
         check_parts(self.shape, dparts.iter().map(|part| part.len()));
-        let walk = Walk::of_map(input, self.shape);
-        let gradient = FilterGradient::new(self.kernels, walk, doutput);
-        gradient.run(team, scratch, (Strided::inputs(input), doutput), dparts);
+        match &self.forward {
+            Pass::Direct(_) => {
+                let gradient = FilterGradient::new(self.kernels, Walk::of_map(input, self.shape), doutput);
+                gradient.run(team, scratch, (Strided::inputs(input), doutput), dparts);
+            }
+            Pass::Winograd(_) => {
+                winograd_gradient(self.kernels, (team, scratch), (input, doutput), dparts);
+            }
+        }
     }
 
     fn check(&self, input: &Maps, output: &Maps) {
@@ -152,6 +159,12 @@ impl core::fmt::Debug for Convolution {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Convolution").field("shape", &self.shape).finish_non_exhaustive()
     }
+}
+
+/// Whether a convolution with filters of `shape` over maps of `size` is done by Winograd's algorithm. All images of a
+/// batch share a transformed filter, so that it pays on smaller maps than where one picture is computed.
+fn pays([kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
+    [kh, kw] == [3, 3] && ic.min(oc) >= 32 && h.min(w) >= 6
 }
 
 /// The output channels of each part, given how many numbers each has.

@@ -17,23 +17,43 @@ use crate::team::Team;
 use crate::train::{Scratch, Strided};
 
 /// What the micro-kernel needs to compute one tile.
+#[derive(Clone, Copy)]
 pub(crate) struct GradientTile {
     /// The input element that meets the tile's first row at the first pixel; those of the other rows follow it.
-    input: *const f32,
+    pub input: *const f32,
     /// Elements from one image, row, and pixel of the input to the next.
-    input_steps: [usize; 3],
+    pub input_steps: [usize; 3],
     /// The first vector at the first pixel.
-    gradient: *const f32,
+    pub gradient: *const f32,
     /// Elements from one image and row of the gradient to the next.
-    gradient_steps: [usize; 2],
+    pub gradient_steps: [usize; 2],
     /// Elements from one vector to the next.
-    vector_step: usize,
+    pub vector_step: usize,
     /// Images, rows and columns.
-    pixels: [usize; 3],
+    pub pixels: [usize; 3],
     /// `[ROWS][VECTORS][lanes]`.
-    sums: *mut f32,
+    pub sums: *mut f32,
     /// Whether to add to what is there.
-    add: bool,
+    pub add: bool,
+}
+
+impl GradientTile {
+    /// Computes `rows` rows of the filter matrix, which meet consecutive elements of the input, and whose sums follow each
+    /// other, in as many tiles as it takes.
+    ///
+    /// # Safety
+    /// The pointers are valid for `rows` rows and `vectors` vectors, and nobody else uses the sums.
+    pub(crate) unsafe fn run(self, kernels: &Kernels, vectors: usize, rows: usize) {
+        let tiles = kernels.gradient_tiles[vectors - 1];
+        // As few tiles as it takes, and all of nearly the same height.
+        let height = rows.div_ceil(rows.div_ceil(tiles.len()));
+        for row in (0..rows).step_by(height) {
+            let input = self.input.wrapping_add(row);
+            let sums = self.sums.wrapping_add(row * vectors * kernels.lanes());
+            // SAFETY: the processor has the instruction set (`kernels` proves it); the rest is the caller's.
+            unsafe { tiles[height.min(rows - row) - 1](&GradientTile { input, sums, ..self }) };
+        }
+    }
 }
 
 /// Sums over all pixels of input x gradient.
@@ -223,27 +243,19 @@ impl FilterGradient {
                 for panel in &self.panels[panels.clone()] {
                     let gradient = image * doutput.step() + map.origin(panel.start) + y * map.pitch();
                     let panel_sums = sums.wrapping_add(panel.start * lanes * walk.rows);
-                    let tiles = self.kernels.gradient_tiles[panel.len() - 1];
                     for strip in &walk.strips[strips.clone()] {
-                        let height = strip.rows.len().div_ceil(strip.rows.len().div_ceil(tiles.len()));
-                        for row in strip.rows.clone().step_by(height) {
-                            let tile = GradientTile {
-                                input: input
-                                    .at(image)
-                                    .wrapping_add(first + strip.offset + row - strip.rows.start),
-                                input_steps: [input.step, walk.steps[0], walk.steps[1]],
-                                gradient: doutput.as_ptr().wrapping_add(gradient),
-                                gradient_steps: [doutput.step(), map.pitch()],
-                                vector_step: map.plane(),
-                                pixels: count,
-                                sums: panel_sums.wrapping_add(row * panel.len() * lanes),
-                                add: (image, y) != (images.start, 0),
-                            };
-                            let rows = height.min(strip.rows.end - row);
-                            // SAFETY: the processor has the instruction set (`kernels` proves it), the pixels and their
-                            // neighbours lie inside the maps, and the sums are the caller's.
-                            unsafe { tiles[rows - 1](&tile) };
-                        }
+                        let tile = GradientTile {
+                            input: input.at(image).wrapping_add(first + strip.offset),
+                            input_steps: [input.step, walk.steps[0], walk.steps[1]],
+                            gradient: doutput.as_ptr().wrapping_add(gradient),
+                            gradient_steps: [doutput.step(), map.pitch()],
+                            vector_step: map.plane(),
+                            pixels: count,
+                            sums: panel_sums.wrapping_add(strip.rows.start * panel.len() * lanes),
+                            add: (image, y) != (images.start, 0),
+                        };
+                        // SAFETY: the pixels and their neighbours lie inside the maps, and the sums are the caller's.
+                        unsafe { tile.run(self.kernels, panel.len(), strip.rows.len()) };
                     }
                 }
             }
