@@ -489,30 +489,59 @@ impl FilterPanel<'_> {
     }
 }
 
-/// `G f G'` for each pair of channels, in `f64`. Loops over output channels are innermost, so that the compiler makes
-/// vectors of them.
+/// Room for a number of each output channel of a panel.
+type Line = [f64; MAX_VECTORS * MAX_LANES];
+
+const EMPTY: Line = [0.0; MAX_VECTORS * MAX_LANES];
+
+/// `a g[0] + b g[1] + c g[2]`. A loop over indices below a length that the compiler does not know, which it makes vectors
+/// of; iterators would be calls here, and short loops of known length would be unrolled to single numbers.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+fn dot([a, b, c]: [&[f64]; 3], g: [f64; 3], to: &mut [f64]) {
+    let len = to.len();
+    let (a, b, c) = (&a[..len], &b[..len], &c[..len]);
+    for i in 0..len {
+        to[i] = a[i] * g[0] + b[i] * g[1] + c[i] * g[2];
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+fn widen(from: &[f32], to: &mut [f64]) {
+    let to = &mut to[..from.len()];
+    for i in 0..from.len() {
+        to[i] = f64::from(from[i]);
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+fn narrow(from: &[f64], to: &mut [f32]) {
+    let from = &from[..to.len()];
+    for i in 0..to.len() {
+        to[i] = from[i] as f32;
+    }
+}
+
+/// `G f G'` for each pair of channels, in `f64`.
 #[inline(always)]
 pub(crate) fn filter_panel(panel: &mut FilterPanel<'_>) {
     let FilterPanel { weights, channels: [ic, oc], columns: (columns, width), to } = panel;
-    let (ic, oc, width, point_step) = (*ic, *oc, *width, to.len() / POINTS);
-    let mut half = [[[0.0; MAX_VECTORS * MAX_LANES]; 3]; IN];
+    let (ic, oc, width, len, point_step) = (*ic, *oc, *width, columns.len(), to.len() / POINTS);
+    let (mut taps, mut half, mut point) = ([[EMPTY; 3]; 3], [EMPTY; 3], EMPTY);
     for i in 0..ic {
-        let taps = |ky: usize, kx: usize| &weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
-        for (half, g) in half.iter_mut().zip(FILTER) {
-            for (kx, half) in half.iter_mut().enumerate() {
-                let taps = taps(0, kx).iter().zip(taps(1, kx)).zip(taps(2, kx));
-                for (half, ((a, b), c)) in half.iter_mut().zip(taps) {
-                    *half = dot(g, [f64::from(*a), f64::from(*b), f64::from(*c)]);
-                }
-            }
+        for tap in 0..9 {
+            let from = &weights[(tap * ic + i) * oc + columns.start..][..len];
+            widen(from, &mut taps[tap / 3][tap % 3]);
         }
-        for (y, half) in half.iter().enumerate() {
-            for (x, g) in FILTER.into_iter().enumerate() {
-                let to = &mut to[(y * IN + x) * point_step + i * width..][..columns.len()];
-                let half = half[0].iter().zip(&half[1]).zip(&half[2]);
-                for (to, ((a, b), c)) in to.iter_mut().zip(half) {
-                    *to = dot(g, [*a, *b, *c]) as f32;
-                }
+        for y in 0..IN {
+            for kx in 0..3 {
+                dot([&taps[0][kx], &taps[1][kx], &taps[2][kx]], FILTER[y], &mut half[kx][..len]);
+            }
+            for x in 0..IN {
+                dot([&half[0], &half[1], &half[2]], FILTER[x], &mut point[..len]);
+                narrow(&point, &mut to[(y * IN + x) * point_step + i * width..][..len]);
             }
         }
     }
@@ -522,11 +551,10 @@ pub(crate) fn filter_panel(panel: &mut FilterPanel<'_>) {
 pub(crate) struct TapRows<'a> {
     /// As a transformed filter: `[panel][36][ic][vectors][lanes]`.
     pub sums: &'a [f32],
-    /// Input channels that there is room for, output channels of the first panels.
+    /// Input channels that there is room for.
     pub depth: usize,
-    pub width: usize,
-    /// Output channels of all panels, in whole vectors.
-    pub columns: usize,
+    /// Output channels of the first panels, and of all panels.
+    pub widths: [usize; 2],
     /// The input channels, and the output channels that are wanted.
     pub wanted: [Range<usize>; 2],
     /// Each `[wanted ic, wanted oc]`.
@@ -535,49 +563,43 @@ pub(crate) struct TapRows<'a> {
 
 /// `G' s G` for each pair of channels, in `f64`: what [`filter_panel`] does, the other way.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
 pub(crate) fn tap_rows(rows: &mut TapRows<'_>) {
-    let TapRows { sums, depth, width, columns, wanted: [channels, wanted], taps } = rows;
-    let mut half = [[[0.0; MAX_VECTORS * MAX_LANES]; IN]; 3];
-    let mut first = wanted.start;
-    while first < wanted.end {
+    let TapRows { sums, depth, widths: [width, end], wanted: [channels, columns], taps } = rows;
+    let (mut points, mut half, mut tap) = ([EMPTY; IN], [[EMPTY; IN]; 3], EMPTY);
+    let mut first = columns.start;
+    while first < columns.end {
         let panel = first / *width * *width;
-        let panel_width = (*columns - panel).min(*width);
-        let len = (panel + panel_width).min(wanted.end) - first;
+        let panel_width = (*end - panel).min(*width);
+        let len = (panel + panel_width).min(columns.end) - first;
         for (row, i) in channels.clone().enumerate() {
-            let point = |y: usize, x: usize| {
-                let place = panel * POINTS * *depth + ((y * IN + x) * *depth + i) * panel_width;
-                &sums[place + first - panel..][..len]
-            };
             for x in 0..IN {
-                for (ky, half) in half.iter_mut().enumerate() {
-                    let half = &mut half[x][..len];
-                    half.fill(0.0);
-                    for (y, g) in FILTER.into_iter().enumerate() {
-                        for (half, sum) in half.iter_mut().zip(point(y, x)) {
-                            *half += g[ky] * f64::from(*sum);
-                        }
-                    }
+                for y in 0..IN {
+                    let place = panel * POINTS * *depth + ((y * IN + x) * *depth + i) * panel_width;
+                    widen(&sums[place + first - panel..][..len], &mut points[y]);
+                }
+                for ky in 0..3 {
+                    taps_dot(&points, ky, &mut half[ky][x][..len]);
                 }
             }
-            for (tap, to) in taps.iter_mut().enumerate() {
-                let (half, kx) = (&half[tap / 3], tap % 3);
-                let to = &mut to[row * wanted.len() + first - wanted.start..][..len];
-                for (lane, to) in to.iter_mut().enumerate() {
-                    let mut sum = 0.0;
-                    for x in 0..IN {
-                        sum += FILTER[x][kx] * half[x][lane];
-                    }
-                    *to = sum as f32;
-                }
+            for (index, to) in taps.iter_mut().enumerate() {
+                taps_dot(&half[index / 3], index % 3, &mut tap[..len]);
+                narrow(&tap, &mut to[row * columns.len() + first - columns.start..][..len]);
             }
         }
         first += len;
     }
 }
 
+/// The sum over the points of what each gives to tap `k`.
 #[inline(always)]
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+fn taps_dot(points: &[Line; IN], k: usize, to: &mut [f64]) {
+    let g = FILTER.map(|row| row[k]);
+    let [a, b, c, d, e, f] = points;
+    for i in 0..to.len() {
+        to[i] = a[i] * g[0] + b[i] * g[1] + c[i] * g[2] + d[i] * g[3] + e[i] * g[4] + f[i] * g[5];
+    }
 }
 
 /// Vectors of output channels, cut into panels as wide as a micro-kernel.

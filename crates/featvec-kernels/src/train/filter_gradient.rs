@@ -9,9 +9,11 @@
 
 use core::ops::Range;
 
+use crate::conv::LINE;
 use crate::kernels::Kernels;
 use crate::map::Image;
 use crate::maps::Maps;
+use crate::prefetch;
 use crate::simd::Simd;
 use crate::team::Team;
 use crate::train::{Scratch, Strided};
@@ -35,6 +37,9 @@ pub(crate) struct GradientTile {
     pub sums: *mut f32,
     /// Whether to add to what is there.
     pub add: bool,
+    /// What comes next, and is asked for meanwhile, a cache line for each pixel: by the first and by the other tiles of some
+    /// rows.
+    pub next: [*const f32; 2],
 }
 
 impl GradientTile {
@@ -50,8 +55,9 @@ impl GradientTile {
         for row in (0..rows).step_by(height) {
             let input = self.input.wrapping_add(row);
             let sums = self.sums.wrapping_add(row * vectors * kernels.lanes());
+            let next = [self.next[usize::from(row > 0)]; 2];
             // SAFETY: the processor has the instruction set (`kernels` proves it); the rest is the caller's.
-            unsafe { tiles[height.min(rows - row) - 1](&GradientTile { input, sums, ..self }) };
+            unsafe { tiles[height.min(rows - row) - 1](&GradientTile { input, sums, next, ..self }) };
         }
     }
 }
@@ -69,6 +75,7 @@ pub(crate) unsafe fn gradient_tile<S: Simd, const ROWS: usize, const VECTORS: us
 ) {
     let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     let [images, rows, columns] = tile.pixels;
+    let mut next = tile.next[0];
     for image in 0..images {
         for y in 0..rows {
             let mut input = tile.input.wrapping_add(image * tile.input_steps[0] + y * tile.input_steps[1]);
@@ -88,6 +95,8 @@ pub(crate) unsafe fn gradient_tile<S: Simd, const ROWS: usize, const VECTORS: us
                         }
                     }
                 }
+                prefetch::near(next);
+                next = next.wrapping_add(LINE);
                 input = input.wrapping_add(tile.input_steps[2]);
                 gradient = gradient.wrapping_add(S::LANES);
             }
@@ -236,14 +245,27 @@ impl FilterGradient {
     ) {
         let (walk, map, lanes) = (&self.walk, doutput.map(), self.kernels.lanes());
         let ([block_images, block_rows], [h, w]) = (self.block, self.size);
+        let block_step =
+            if block_rows < h { block_rows * map.pitch() } else { block_images * doutput.step() };
+        let (panels_start, panels_end) = (self.panels[panels.start].start, self.panels[panels.end - 1].end);
         for image in images.clone().step_by(block_images) {
             for y in (0..h).step_by(block_rows) {
                 let count = [block_images.min(images.end - image), block_rows.min(h - y), w];
                 let first = walk.base + y * walk.steps[0];
                 for panel in &self.panels[panels.clone()] {
                     let gradient = image * doutput.step() + map.origin(panel.start) + y * map.pitch();
+                    // The first strips ask for the next panel or the next block of pixels, each for a vector.
+                    let next_gradient = |strip: usize| {
+                        let vector = strip.min(panel.len() - 1) * map.plane();
+                        doutput.as_ptr().wrapping_add(if panel.end < panels_end {
+                            gradient + panel.len() * map.plane() + vector
+                        } else {
+                            gradient - (panel.start - panels_start) * map.plane() + block_step + vector
+                        })
+                    };
                     let panel_sums = sums.wrapping_add(panel.start * lanes * walk.rows);
-                    for strip in &walk.strips[strips.clone()] {
+                    for (index, strip) in strips.clone().zip(&walk.strips[strips.clone()]) {
+                        let next = walk.strips.get(index + 1).map_or(0, |next| next.offset);
                         let tile = GradientTile {
                             input: input.at(image).wrapping_add(first + strip.offset),
                             input_steps: [input.step, walk.steps[0], walk.steps[1]],
@@ -253,6 +275,7 @@ impl FilterGradient {
                             pixels: count,
                             sums: panel_sums.wrapping_add(strip.rows.start * panel.len() * lanes),
                             add: (image, y) != (images.start, 0),
+                            next: [input.at(image).wrapping_add(first + next), next_gradient(index)],
                         };
                         // SAFETY: the pixels and their neighbours lie inside the maps, and the sums are the caller's.
                         unsafe { tile.run(self.kernels, panel.len(), strip.rows.len()) };

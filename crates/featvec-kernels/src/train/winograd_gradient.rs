@@ -14,7 +14,7 @@ use crate::winograd::{InputTransform, POINTS, TapRows, TransformedMap};
 
 /// Tiles that are transformed before the products over them: with more, the transformed maps would leave the second-level
 /// caches; with fewer, the sums would be loaded and stored too often.
-const GROUP_TILES: usize = 196;
+const GROUP_TILES_: usize = 196;
 
 /// Computes the gradient to a 3x3 filter into `dparts`, `[3, 3, ic, oc]` each.
 pub(crate) fn winograd_gradient(
@@ -26,6 +26,8 @@ pub(crate) fn winograd_gradient(
     let (map, gradient, images, lanes) = (*input.map(), *doutput.map(), input.images(), kernels.lanes());
     let rows = 0..TransformedMap::rows_of(map.shape()[1]);
     let count = TransformedMap::new(0, map, rows.clone(), 1).count();
+    #[allow(non_snake_case)]
+    let GROUP_TILES: usize = std::env::var("GT").ok().and_then(|x| x.parse().ok()).unwrap_or(196);
     let group = (GROUP_TILES / count).clamp(1, images);
     // The transformed maps lie behind the maps, in memory of their own.
     let transform = InputTransform::new(map, TransformedMap::new(map.len(), map, rows.clone(), group));
@@ -80,6 +82,15 @@ pub(crate) fn winograd_gradient(
                         .at(0)
                         .wrapping_add((panel * POINTS * depth + row * panel_vectors) * lanes),
                     add: first > 0,
+                    next: [core::ptr::null(); 2],
+                };
+                let next = |place: *const f32, step: usize| place.wrapping_add(step);
+                let tile = GradientTile {
+                    next: [
+                        next(tile.input, tiles.block_step()),
+                        next(tile.gradient, (width + block.min(1)) * gradient_tiles.block_step()),
+                    ],
+                    ..tile
                 };
                 // SAFETY: the tiles have been transformed, and each item, with its sums, is claimed once.
                 unsafe { tile.run(kernels, panel_vectors, lanes.min(map.shape()[0] - block * lanes)) };
@@ -100,8 +111,8 @@ pub(crate) fn winograd_gradient(
         column += oc;
     }
     team.share_out(items, &|(wanted, taps)| {
-        let width = width * lanes;
-        let mut rows = TapRows { sums, depth, width, columns: vectors * lanes, wanted, taps };
+        let widths = [width * lanes, vectors * lanes];
+        let mut rows = TapRows { sums, depth, widths, wanted, taps };
         // SAFETY: the processor has the instruction set (`kernels` proves it).
         unsafe { (kernels.winograd_taps)(&mut rows) };
     });
