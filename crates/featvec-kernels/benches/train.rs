@@ -1,6 +1,6 @@
 //! The convolutions of a training step at the shapes of Inception V1, each way in milliseconds for the batch and in per cent of
 //! the processor's peak, counted as direct convolution. What is measured takes turns with the peak, and the fastest turn
-//! counts: `cargo bench -p featvec-kernels --bench train -- [threads [images [turns]]]`.
+//! counts: `cargo bench -p featvec-kernels --bench train -- [threads [images [turns]]] [part of a name]`.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -93,7 +93,10 @@ impl Bench {
 }
 
 fn main() {
-    let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let numbers: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let wanted = arguments.iter().find(|argument| argument.parse::<usize>().is_err());
+    let wanted = |name: &str| wanted.is_none_or(|part| name.contains(part));
     let get = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
     let (threads, images, turns) = (get(0, 2), get(1, 32), get(2, 5));
     let kernels = Kernels::best();
@@ -105,22 +108,29 @@ fn main() {
     let noise =
         |len: usize| -> Vec<f32> { (0..len).map(|i| ((i * 7919) % 1013) as f32 / 506.5 - 1.0).collect() };
 
-    let padding = Padding { top: 2, left: 2, bottom: 3, right: 3 };
-    let affine = Affine { scale: [2.0; 3], offset: [-1.0; 3] };
-    let image = Image::new(0, 224, 224, padding);
-    let mut stem = ImageConvolution::new(kernels, (image, affine), [7, 7, 3, 64], 2);
-    let (pictures, weights) = (noise(images * 224 * 224 * 3), noise(7 * 7 * 3 * 64));
-    stem.set_filter(&weights);
-    let mut output = Maps::new(kernels, images, stem.output(), 0);
-    let mut dfilter = weights;
-    let forward = bench.time(&mut || stem.forward(&bench.team, &pictures, &mut output));
-    let to_filter =
-        bench.time(&mut || stem.backward_filter(&bench.team, &mut scratch, &output, &mut dfilter));
-    let multiply_adds = (images * 7 * 7 * 3 * 64 * 112 * 112) as f64;
-    bench.row("ic3ih224_oc64kh7_sh2", multiply_adds, [None, Some(forward), None, Some(to_filter)]);
+    let name = "ic3ih224_oc64kh7_sh2";
+    if wanted(name) {
+        let padding = Padding { top: 2, left: 2, bottom: 3, right: 3 };
+        let affine = Affine { scale: [2.0; 3], offset: [-1.0; 3] };
+        let image = Image::new(0, 224, 224, padding);
+        let mut stem = ImageConvolution::new(kernels, (image, affine), [7, 7, 3, 64], 2);
+        let (pictures, weights) = (noise(images * 224 * 224 * 3), noise(7 * 7 * 3 * 64));
+        stem.set_filter(&weights);
+        let mut output = Maps::new(kernels, images, stem.output(), 0);
+        let mut dfilter = weights;
+        let forward = bench.time(&mut || stem.forward(&bench.team, &pictures, &mut output));
+        let to_filter =
+            bench.time(&mut || stem.backward_filter(&bench.team, &mut scratch, &output, &mut dfilter));
+        let multiply_adds = (images * 7 * 7 * 3 * 64 * 112 * 112) as f64;
+        bench.row(name, multiply_adds, [None, Some(forward), None, Some(to_filter)]);
+    }
 
     for (size, k, ic, parts) in SHAPES {
         let (size, k, ic, oc) = (*size, *k, *ic, parts.iter().sum());
+        let name = format!("ic{ic}ih{size}_oc{oc}kh{k}");
+        if !wanted(&name) {
+            continue;
+        }
         let mut convolution = Convolution::new(kernels, [k, k, ic, oc], [size, size], Algorithm::Winograd);
         let mut filters: Vec<_> = parts.iter().map(|oc| noise(k * k * ic * oc)).collect();
         let mut input = Maps::new(kernels, images, [ic, size, size], k / 2);
@@ -138,7 +148,6 @@ fn main() {
         let to_filter =
             bench.time(&mut || convolution.backward_filter(team, scratch, (&input, &output), &mut dparts));
         let forward = bench.time(&mut || convolution.forward(team, scratch, &input, &mut output));
-        let name = format!("ic{ic}ih{size}_oc{oc}kh{k}");
         let multiply_adds = (images * k * k * ic * oc * size * size) as f64;
         bench.row(&name, multiply_adds, [pack, forward, to_input, to_filter].map(Some));
     }

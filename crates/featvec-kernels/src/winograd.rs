@@ -17,6 +17,7 @@ use crate::conv::{Filter, LINE, MAX_ROWS, MAX_VECTORS, Tile};
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Element, Map, checked_end};
+use crate::prefetch;
 use crate::simd::{MAX_LANES, Simd};
 use crate::team::Team;
 
@@ -250,10 +251,11 @@ unsafe fn transform_row<S: Simd, const SIDE: usize>(simd: S, row: &InputRow) {
         for x in 0..IN {
             let points = transform::<S, SIDE>(simd, half[x]);
             for y in 0..IN {
+                let to = row.tiles.wrapping_add(tile * S::LANES + (y * IN + x) * row.point_step);
+                // The points are too many places for the processor to see by itself where it goes.
+                prefetch::near(to.wrapping_add(2 * S::LANES));
                 // SAFETY: point `y, x` of a tile that can be written (contract).
-                unsafe {
-                    simd.store(row.tiles.add(tile * S::LANES + (y * IN + x) * row.point_step), points[y])
-                };
+                unsafe { simd.store(to, points[y]) };
             }
         }
     }
@@ -595,10 +597,10 @@ pub(crate) fn tap_rows(rows: &mut TapRows<'_>) {
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // as in `dot`
 fn taps_dot(points: &[Line; IN], k: usize, to: &mut [f64]) {
-    let g = FILTER.map(|row| row[k]);
     let [a, b, c, d, e, f] = points;
+    let g = |point: usize| FILTER[point][k];
     for i in 0..to.len() {
-        to[i] = a[i] * g[0] + b[i] * g[1] + c[i] * g[2] + d[i] * g[3] + e[i] * g[4] + f[i] * g[5];
+        to[i] = a[i] * g(0) + b[i] * g(1) + c[i] * g(2) + d[i] * g(3) + e[i] * g(4) + f[i] * g(5);
     }
 }
 

@@ -81,14 +81,7 @@ impl Convolution {
         let weights = if let [weights] = parts {
             *weights
         } else {
-            for (row, to) in joined.chunks_exact_mut(oc).enumerate() {
-                let mut rest = to;
-                for (part, width) in parts.iter().zip(&widths) {
-                    let (to, others) = rest.split_at_mut(*width);
-                    to.copy_from_slice(&part[row * width..(row + 1) * width]);
-                    rest = others;
-                }
-            }
+            join(team, (parts, &widths), joined);
             joined
         };
         self.forward.set_filter(self.kernels, team, weights);
@@ -186,6 +179,23 @@ fn check_parts([kh, kw, ic, oc]: [usize; 4], lens: impl Iterator<Item = usize>) 
     widths
 }
 
+/// Rows of filters that are an item when they are copied.
+const ROWS: usize = 64;
+
+/// Fills `joined` with filters beside each other, each with `widths` output channels.
+fn join(team: &Team, (parts, widths): (&[&[f32]], &[usize]), joined: &mut [f32]) {
+    let oc = widths.iter().sum();
+    team.share_out(joined.chunks_mut(ROWS * oc).enumerate().collect(), &|(item, to)| {
+        for (row, mut to) in (item * ROWS..).zip(to.chunks_exact_mut(oc)) {
+            for (part, width) in parts.iter().zip(widths) {
+                let (place, others) = to.split_at_mut(*width);
+                place.copy_from_slice(&part[row * width..(row + 1) * width]);
+                to = others;
+            }
+        }
+    });
+}
+
 /// Fills `turned`, `[kh, kw, oc, ic]`, with the filter of the gradient to the input: `weights`, `[kh, kw, ic, oc]`, with taps
 /// turned around and channels exchanged.
 fn turn_around([kh, kw, ic, oc]: [usize; 4], team: &Team, weights: &[f32], turned: &mut [f32]) {
@@ -197,8 +207,8 @@ fn turn_around([kh, kw, ic, oc]: [usize; 4], team: &Team, weights: &[f32], turne
     });
     team.share_out(items.collect(), &|(tap, first, to)| {
         for (i, from) in weights[tap * ic * oc..][..ic * oc].chunks_exact(oc).enumerate() {
-            for (weight, to) in from[first..].iter().zip(to.chunks_exact_mut(ic)) {
-                to[i] = *weight;
+            for (o, weight) in from[first..][..to.len() / ic].iter().enumerate() {
+                to[o * ic + i] = *weight;
             }
         }
     });

@@ -14,7 +14,7 @@ use crate::winograd::{InputTransform, POINTS, TapRows, TransformedMap};
 
 /// Tiles that are transformed before the products over them: with more, the transformed maps would leave the second-level
 /// caches; with fewer, the sums would be loaded and stored too often.
-const GROUP_TILES_: usize = 196;
+const GROUP_TILES: usize = 196;
 
 /// Computes the gradient to a 3x3 filter into `dparts`, `[3, 3, ic, oc]` each.
 pub(crate) fn winograd_gradient(
@@ -26,8 +26,6 @@ pub(crate) fn winograd_gradient(
     let (map, gradient, images, lanes) = (*input.map(), *doutput.map(), input.images(), kernels.lanes());
     let rows = 0..TransformedMap::rows_of(map.shape()[1]);
     let count = TransformedMap::new(0, map, rows.clone(), 1).count();
-    #[allow(non_snake_case)]
-    let GROUP_TILES: usize = std::env::var("GT").ok().and_then(|x| x.parse().ok()).unwrap_or(196);
     let group = (GROUP_TILES / count).clamp(1, images);
     // The transformed maps lie behind the maps, in memory of their own.
     let transform = InputTransform::new(map, TransformedMap::new(map.len(), map, rows.clone(), group));
@@ -67,14 +65,15 @@ pub(crate) fn winograd_gradient(
         team.share(POINTS * panels, &|item| {
             let (point, panel) = (item / panels, item % panels * width);
             let panel_vectors = width.min(vectors - panel);
+            let place = point * gradient_tiles.point_step() + panel * gradient_tiles.block_step();
+            let gradient = gradient_points.at(0).wrapping_add(place);
             for block in 0..map.blocks() {
                 let row = point * depth + block * lanes;
+                let from = points.at(0).wrapping_add(point * tiles.point_step() + block * tiles.block_step());
                 let tile = GradientTile {
-                    input: points.at(0).wrapping_add(point * tiles.point_step() + block * tiles.block_step()),
+                    input: from,
                     input_steps: [0, 0, lanes],
-                    gradient: gradient_points.at(0).wrapping_add(
-                        point * gradient_tiles.point_step() + panel * gradient_tiles.block_step(),
-                    ),
+                    gradient,
                     gradient_steps: [0, 0],
                     vector_step: gradient_tiles.block_step(),
                     pixels: [1, 1, images * count],
@@ -82,15 +81,11 @@ pub(crate) fn winograd_gradient(
                         .at(0)
                         .wrapping_add((panel * POINTS * depth + row * panel_vectors) * lanes),
                     add: first > 0,
-                    next: [core::ptr::null(); 2],
-                };
-                let next = |place: *const f32, step: usize| place.wrapping_add(step);
-                let tile = GradientTile {
+                    // Of the input, the next block; the first blocks ask for the next panel of gradients, each for a vector.
                     next: [
-                        next(tile.input, tiles.block_step()),
-                        next(tile.gradient, (width + block.min(1)) * gradient_tiles.block_step()),
+                        from.wrapping_add(tiles.block_step()),
+                        gradient.wrapping_add((width + block.min(1)) * gradient_tiles.block_step()),
                     ],
-                    ..tile
                 };
                 // SAFETY: the tiles have been transformed, and each item, with its sums, is claimed once.
                 unsafe { tile.run(kernels, panel_vectors, lanes.min(map.shape()[0] - block * lanes)) };
