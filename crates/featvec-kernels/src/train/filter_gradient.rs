@@ -95,7 +95,7 @@ pub(crate) unsafe fn gradient_tile<S: Simd, const ROWS: usize, const VECTORS: us
                         }
                     }
                 }
-                prefetch::near(next);
+                prefetch::far(next);
                 next = next.wrapping_add(LINE);
                 input = input.wrapping_add(tile.input_steps[2]);
                 gradient = gradient.wrapping_add(S::LANES);
