@@ -153,7 +153,9 @@ impl Expected {
 }
 
 /// Height and width, size of the filter, input channels, output channels of the parts.
-const SHAPES: [([usize; 2], [usize; 2], usize, &[usize]); 12] = [
+type Shape = ([usize; 2], [usize; 2], usize, &'static [usize]);
+
+const SHAPES: [Shape; 12] = [
     ([1, 1], [1, 1], 1, &[1]),
     ([7, 7], [1, 1], 40, &[48, 16, 24]),
     ([5, 29], [1, 1], 33, &[16, 7]),
