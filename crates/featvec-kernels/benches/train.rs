@@ -1,6 +1,6 @@
 //! The convolutions of a training step at the shapes of Inception V1, each way in milliseconds for the batch and in per cent of
 //! the processor's peak, counted as direct convolution. What is measured takes turns with the peak, and the fastest turn
-//! counts: `cargo bench -p featvec-kernels --bench train -- [threads [images [turns]]] [part of a name]`.
+//! counts: `cargo bench -p featvec-kernels --bench train -- [threads [images [turns]]] [kernels] [part of a name]`.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -95,11 +95,14 @@ impl Bench {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let numbers: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
-    let wanted = arguments.iter().find(|argument| argument.parse::<usize>().is_err());
+    let named =
+        Kernels::present().find(|kernels| arguments.iter().any(|argument| argument == kernels.name()));
+    let kernels = named.unwrap_or_else(Kernels::best);
+    let wanted =
+        arguments.iter().find(|argument| argument.parse::<usize>().is_err() && *argument != kernels.name());
     let wanted = |name: &str| wanted.is_none_or(|part| name.contains(part));
     let get = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
     let (threads, images, turns) = (get(0, 2), get(1, 32), get(2, 5));
-    let kernels = Kernels::best();
     let team = Team::new(NonZeroUsize::new(threads).expect("threads")).expect("threads");
     let mut bench = Bench { kernels, team, turns, totals: [(0.0, 0.0); COLUMNS.len()] };
     println!("{kernels:?}, {threads} threads, {images} images");

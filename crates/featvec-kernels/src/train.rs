@@ -4,6 +4,7 @@
 mod convolution;
 mod filter_gradient;
 mod image_convolution;
+mod pass;
 mod scratch;
 mod strided;
 mod winograd_gradient;

@@ -215,8 +215,8 @@ impl FilterGradient {
         let sums = scratch.take(parts * len);
         // An item is a part of the batch, or some panels or strips of one.
         let panels = if parts < ENOUGH_PARTS { self.panels.len() } else { 1 };
-        let strips = ENOUGH_ITEMS.div_ceil(parts * panels).min(self.walk.strips.len());
-        let strips = if panels == 1 { 1 } else { strips };
+        let strips = if parts < ENOUGH_PARTS { ENOUGH_ITEMS.div_ceil(parts * panels) } else { 1 };
+        let strips = strips.min(self.walk.strips.len());
         let place = Strided { first: sums.as_mut_ptr(), step: len };
         team.share(parts * panels * strips, &|item| {
             let (part, panel, strip) = (item / (panels * strips), item / strips % panels, item % strips);

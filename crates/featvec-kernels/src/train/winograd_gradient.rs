@@ -29,37 +29,33 @@ pub(crate) fn winograd_gradient(
     let group = (GROUP_TILES / count).clamp(1, images);
     // The transformed maps lie behind the maps, in memory of their own.
     let transform = InputTransform::new(map, TransformedMap::new(map.len(), map, rows.clone(), group));
-    let transform_gradient =
-        InputTransform::of_gradient(gradient, TransformedMap::new(gradient.len(), gradient, rows, group));
-    let (tiles, gradient_tiles) = (transform.tiles(), transform_gradient.tiles());
+    let gradient_tiles = TransformedMap::new(gradient.len(), gradient, rows, group);
+    let transform_gradient = InputTransform::of_gradient(gradient, gradient_tiles);
 
     let (depth, vectors) = (map.blocks() * lanes, gradient.blocks());
-    let sums_len = POINTS * depth * vectors * lanes;
-    let memory = scratch.take(sums_len + tiles.len() + gradient_tiles.len());
-    let (sums, points) = memory.split_at_mut(sums_len);
-    let (points, gradient_points) = points.split_at_mut(tiles.len());
-    let places = [&mut *sums, points, gradient_points];
-    let [sums_place, points, gradient_points] =
-        places.map(|place| Strided { first: place.as_mut_ptr(), step: 0 });
-    let (from, gradient_from) = (Strided::inputs(input), Strided::inputs(doutput));
+    let lens = [transform.tiles().len(), transform_gradient.tiles().len(), POINTS * depth * vectors * lanes];
+    let (points, rest) = scratch.take(lens.iter().sum()).split_at_mut(lens[0]);
+    let (gradient_points, sums) = rest.split_at_mut(lens[1]);
+    let own = |place: &mut [f32]| Strided { first: place.as_mut_ptr(), step: 0 };
+    let (points, gradient_points, sums_place) = (own(points), own(gradient_points), own(sums));
+    let sides = [
+        (transform, Strided::inputs(input), points),
+        (transform_gradient, Strided::inputs(doutput), gradient_points),
+    ];
+    let (tiles, gradient_tiles) = (sides[0].0.tiles(), sides[1].0.tiles());
     let width = kernels.gradient_tiles.len();
     let panels = vectors.div_ceil(width);
     for first in (0..images).step_by(group) {
         let images = group.min(images - first);
-        team.share_ranges(transform.items() + transform_gradient.items(), &|range| {
+        let of_input = sides[0].0.items();
+        team.share_ranges(of_input + sides[1].0.items(), &|range| {
             for item in range {
-                let arena = Group::new((from.at(first), points.at(0)), map.len());
-                let gradient_arena =
-                    Group::new((gradient_from.at(first), gradient_points.at(0)), gradient.len());
+                let (side, item) = item.checked_sub(of_input).map_or((0, item), |item| (1, item));
+                let (transform, from, to) = &sides[side];
+                let arena = Group::new((from.at(first), to.at(0)), transform.reads().end);
+                let group = Group { early_step: from.step, images, ..arena };
                 // SAFETY: that is where the maps and the tiles were said to lie, and each item is claimed once.
-                unsafe {
-                    if let Some(item) = item.checked_sub(transform.items()) {
-                        let group = Group { early_step: gradient_from.step, images, ..gradient_arena };
-                        transform_gradient.run(kernels, group, item);
-                    } else {
-                        transform.run(kernels, Group { early_step: from.step, images, ..arena }, item);
-                    }
-                }
+                unsafe { transform.run(kernels, group, item) };
             }
         });
         team.share(POINTS * panels, &|item| {
