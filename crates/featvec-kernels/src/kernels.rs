@@ -6,12 +6,14 @@ use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
 use crate::train::batch_norm::{Gradient, Normalization, Sums};
+use crate::train::filter_gradient::GradientTile;
 use crate::train::lrn::LrnGradientRow;
 use crate::train::planes::Plane;
 use crate::train::pool::PoolGradientRow;
-use crate::winograd::{InputRow, OutputRow};
+use crate::winograd::{FilterPanel, InputRow, OutputRow, TapRows};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
+pub(crate) type GradientTileFn = unsafe fn(&GradientTile);
 
 /// The kernels of one instruction set. Holding a reference to one is the proof that the processor has it:
 /// the only ways to get one are [`Kernels::best`] and [`Kernels::present`], which ask the processor.
@@ -19,7 +21,12 @@ pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
+    /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
+    pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
     pub(crate) winograd_input: unsafe fn(&InputRow),
+    pub(crate) winograd_gradient: unsafe fn(&InputRow),
+    pub(crate) winograd_filter: unsafe fn(&mut FilterPanel<'_>),
+    pub(crate) winograd_taps: unsafe fn(&mut TapRows<'_>),
     pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
@@ -132,7 +139,7 @@ impl core::fmt::Debug for Kernels {
 macro_rules! entry_points {
     (
         simd: $simd:ident, $(#[$feature:meta])* name: $name:literal, tile: $tile:literal,
-        rows: $rows:tt, vectors: [$($vectors:literal)*],
+        rows: $rows:tt, vectors: [$($vectors:literal)*], gradient_rows: $gradient_rows:tt,
         byte_tiles: $byte_tiles:expr,
         detect: $detect:expr,
     ) => {
@@ -142,9 +149,27 @@ macro_rules! entry_points {
             unsafe { crate::conv::tile::<$simd, STEP, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
+        unsafe fn gradient_tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::train::filter_gradient::GradientTile) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::filter_gradient::gradient_tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
+        }
+        $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_gradient(row: &crate::winograd::InputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::gradient_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_filter(panel: &mut crate::winograd::FilterPanel<'_>) {
+            crate::winograd::filter_panel(panel);
+        }
+        $(#[$feature])*
+        unsafe fn winograd_taps(rows: &mut crate::winograd::TapRows<'_>) {
+            crate::winograd::tap_rows(rows);
         }
         $(#[$feature])*
         unsafe fn winograd_output(row: &crate::winograd::OutputRow) {
@@ -218,7 +243,11 @@ macro_rules! entry_points {
                 of_image: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
             },
             byte_tiles: $byte_tiles,
+            gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
             winograd_input,
+            winograd_gradient,
+            winograd_filter,
+            winograd_taps,
             winograd_output,
             max_pool_row,
             mean_block,
@@ -264,6 +293,11 @@ macro_rules! tiles {
     ($tile:ident, $step:expr, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<{ $step }, $rows, $vectors>),*] };
 }
 
+/// The tiles of a filter's gradient of one width, from one row up.
+macro_rules! gradient_tiles {
+    ($tile:ident, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<$rows, $vectors>),*] };
+}
+
 /// How many literals a list has.
 macro_rules! count {
     ([$($item:literal)*]) => { [$($item),*].len() };
@@ -272,4 +306,5 @@ macro_rules! count {
 pub(crate) use byte_entry_points;
 pub(crate) use count;
 pub(crate) use entry_points;
+pub(crate) use gradient_tiles;
 pub(crate) use tiles;
