@@ -204,8 +204,4 @@ impl Block {
             }
         }
     }
-
-    pub fn bytes(&self) -> usize {
-        self.sums.bytes()
-    }
 }

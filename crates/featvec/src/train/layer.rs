@@ -97,17 +97,9 @@ impl Layer {
         self.weights.is_some() || self.shift.is_some()
     }
 
-    pub fn trained(&self) -> impl Iterator<Item = &Trained> {
-        self.weights.iter().chain(&self.shift)
-    }
-
-    pub fn trained_mut(&mut self) -> impl Iterator<Item = &mut Trained> {
-        self.weights.iter_mut().chain(&mut self.shift)
-    }
-
     /// Forgets what was held for the next update.
     pub fn discard(&mut self) {
-        self.trained_mut().for_each(Trained::discard);
+        self.weights.iter_mut().chain(&mut self.shift).for_each(Trained::discard);
         self.observed.iter_mut().for_each(Observed::discard);
     }
 

@@ -10,7 +10,7 @@ use featvec_kernels::{Image, Kernels, Lrn, Maps, Padding, Pool, Team};
 
 use super::block::{Block, Context, Filter, Input};
 use super::layer::Layer;
-use crate::network::{self, Body, Conv, Network, Variant};
+use crate::network::{self, Body, Conv, Variant};
 use crate::plan::Value;
 use crate::tensor::Tensor;
 use crate::variables::Variables;
@@ -237,7 +237,7 @@ impl Pass {
 
     /// Adds the gradients to the trained variables, given those to values of the last pass forward. What was computed
     /// there is used up.
-    pub fn backward(&mut self, context: &mut Context<'_>, direct: &BTreeMap<Value, &[f32]>) {
+    pub fn backward(&mut self, context: &mut Context<'_>, direct: &BTreeMap<Value, Vec<f32>>) {
         let is_trained =
             |stage: &Stage| stage.blocks().iter().any(|block| block.is_trained(context.layers));
         let Some(first) = self.stages.iter().position(is_trained) else { return };
@@ -297,7 +297,7 @@ impl Pass {
                     }
                 }
                 (StageBody::Mixed(mixed), Some(input)) => {
-                    let direct = [1, 2].map(|branch| direct.get(&Value::Reduced(index, branch)).copied());
+                    let direct = [1, 2].map(|branch| direct.get(&Value::Reduced(index, branch)));
                     mixed.backward(context, (input, d, direct), (&mut self.inner, wanted));
                 }
                 (_, None) => unreachable!("the first stage is a convolution"),
@@ -309,23 +309,6 @@ impl Pass {
     /// Tells the layers what the statistics of the last batch were.
     pub fn observe(&self, layers: &mut [Layer]) {
         self.stages.iter().flat_map(Stage::blocks).for_each(|block| block.observe(layers));
-    }
-
-    /// Bytes of all maps.
-    pub fn bytes(&self) -> usize {
-        let of_stage = |stage: &Stage| {
-            let sums: usize = stage.blocks().iter().map(|block| block.bytes()).sum();
-            let normed = stage.normed.as_ref().map_or(0, |(_, maps)| maps.bytes());
-            let inside = match &stage.body {
-                StageBody::Mixed(mixed) => {
-                    mixed.pooled.bytes() + mixed.reduced.iter().map(Maps::bytes).sum::<usize>()
-                }
-                _ => 0,
-            };
-            sums + stage.y.bytes() + normed + inside
-        };
-        let gradients = self.gradients.iter().chain([&self.inner]).map(Maps::bytes).sum::<usize>();
-        self.stages.iter().map(of_stage).sum::<usize>() + gradients
     }
 }
 
@@ -370,7 +353,7 @@ impl Mixed {
     fn backward(
         &mut self,
         context: &mut Context<'_>,
-        (input, dy, direct): (&Maps, &Maps, [Option<&[f32]>; 2]),
+        (input, dy, direct): (&Maps, &Maps, [Option<&Vec<f32>>; 2]),
         (inner, dinput): (&mut Maps, Option<&mut Maps>),
     ) {
         let [start_0, start_1, start_2, start_3] = self.starts;
@@ -381,7 +364,7 @@ impl Mixed {
             wide.backward_filter(context, Input::Maps(reduced));
             inner.reshape(reduced.shape());
             wide.backward_input(context, inner);
-            add(inner, direct[part - 1].as_ref());
+            add(inner, direct[part - 1]);
             self.entry.normalize_backward(context, part, (inner, 0));
         }
         self.entry.backward_filter(context, Input::Maps(input));
@@ -418,10 +401,10 @@ fn to_vec(maps: &Maps) -> Vec<f32> {
 }
 
 /// Adds a gradient that the caller gives, `[n, h, w, c]`, to one that came from further on.
-fn add(d: &mut Maps, direct: Option<&&[f32]>) {
+fn add(d: &mut Maps, direct: Option<&Vec<f32>>) {
     if let Some(direct) = direct {
         let mut sum = to_vec(d);
-        sum.iter_mut().zip(*direct).for_each(|(sum, direct)| *sum += direct);
+        sum.iter_mut().zip(direct).for_each(|(sum, direct)| *sum += direct);
         d.load(&sum);
     }
 }
