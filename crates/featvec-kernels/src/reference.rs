@@ -48,6 +48,41 @@ pub fn conv(shape: &ConvShape, input: &[f32], weights: &[f32], bias: &[f32]) -> 
     output
 }
 
+/// The gradient of [`conv`] to its input, from that to its output.
+pub fn conv_backward_input(shape: &ConvShape, doutput: &[f32], weights: &[f32]) -> Vec<f64> {
+    let mut dinput = vec![0.0; shape.input.iter().product()];
+    for_each_product(shape, |input, weight, output| {
+        dinput[input] += f64::from(weights[weight]) * f64::from(doutput[output]);
+    });
+    dinput
+}
+
+/// The gradient of [`conv`] to its weights, from that to its output.
+pub fn conv_backward_filter(shape: &ConvShape, input: &[f32], doutput: &[f32]) -> Vec<f64> {
+    let mut dweights = vec![0.0; shape.filter.iter().product()];
+    for_each_product(shape, |from, weight, output| {
+        dweights[weight] += f64::from(input[from]) * f64::from(doutput[output]);
+    });
+    dweights
+}
+
+/// Calls `product` with the places of input, weight and output of every product of a convolution.
+fn for_each_product(shape: &ConvShape, mut product: impl FnMut(usize, usize, usize)) {
+    let [h, w, _] = shape.input;
+    let [kh, kw, ic, oc] = shape.filter;
+    let [oh, ow, _] = shape.output();
+    for (y, x, ky) in indices([oh, ow, kh]) {
+        for (kx, i, o) in indices([kw, ic, oc]) {
+            let row = (y * shape.stride + ky).wrapping_sub(shape.padding.top);
+            let column = (x * shape.stride + kx).wrapping_sub(shape.padding.left);
+            if row < h && column < w {
+                let weight = ((ky * kw + kx) * ic + i) * oc + o;
+                product((row * w + column) * ic + i, weight, (y * ow + x) * oc + o);
+            }
+        }
+    }
+}
+
 /// Convolution of bytes in integers: `(bias + sum) * factor`, rounded to the nearest (ties to even) and cut to a byte.
 /// `zero` is the byte that stands for the number 0 in each channel of the input, and so what the padding consists of.
 pub fn byte_conv(

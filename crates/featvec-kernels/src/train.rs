@@ -6,17 +6,28 @@
 //! batch are added up in one order, whoever computed their parts.
 
 pub(crate) mod batch_norm;
+mod convolution;
+mod filter_gradient;
+mod image_convolution;
 pub(crate) mod lrn;
 mod mean;
 mod optimizer;
 pub(crate) mod planes;
 pub(crate) mod pool;
+mod scratch;
+mod strided;
 
 pub use batch_norm::{Moments, Normal, Statistics, moments, normalize, normalize_backward};
+pub use convolution::{Algorithm, Convolution};
+pub use image_convolution::ImageConvolution;
 pub use lrn::{lrn, lrn_backward};
 pub use mean::{global_mean, global_mean_backward};
 pub use optimizer::{Optimizer, Update, average};
 pub use pool::{max_pool, max_pool_backward};
+pub use scratch::Scratch;
+
+pub(crate) use filter_gradient::{GradientTile, gradient_tile};
+pub(crate) use strided::Strided;
 
 #[cfg(test)]
 mod tests {
