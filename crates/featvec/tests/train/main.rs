@@ -4,4 +4,5 @@
 mod common;
 mod reference;
 mod reference_itself;
+mod small;
 mod step;
