@@ -33,6 +33,7 @@ mod targets;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use featvec_kernels::train::{Scratch, Update, average};
 use featvec_kernels::{Kernels, Team};
@@ -125,6 +126,23 @@ impl Trainer {
     /// How it trains.
     pub fn options(&self) -> &TrainOptions {
         &self.options
+    }
+
+    /// The kernels in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Threads in use.
+    pub fn threads(&self) -> usize {
+        self.team.members()
+    }
+
+    /// What the processor can do at all: see [`FeatureExtractor::peak_flops`].
+    ///
+    /// [`FeatureExtractor::peak_flops`]: crate::extractor::FeatureExtractor::peak_flops
+    pub fn peak_flops(&self, duration: Duration) -> f64 {
+        self.kernels.peak_flops(&self.team, duration)
     }
 
     /// Updates until now.
