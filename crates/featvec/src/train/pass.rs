@@ -23,8 +23,15 @@ pub(super) struct Pass {
     features: Maps,
     /// The gradients to the result of a stage and to its input, in turns.
     gradients: [Maps; 2],
-    /// The gradient to a map inside an inception module.
-    inner: Maps,
+    inner: Inner,
+}
+
+/// Maps inside inception modules that are not worth keeping for the way back: all modules take the same memory.
+struct Inner {
+    /// What branch 3 reads, which is computed again.
+    pooled: Maps,
+    /// The gradient to what a branch reads after its first step.
+    gradient: Maps,
 }
 
 /// A stage of the network.
@@ -48,7 +55,6 @@ struct Mixed {
     /// The second convolutions of the branches 1 and 2.
     wide: [Block; 2],
     pool: Pool,
-    pooled: Maps,
     branch_3: Block,
     /// Where the results of the branches begin in that of the module.
     starts: [usize; 4],
@@ -159,7 +165,7 @@ impl Pass {
             features: Maps::new(kernels, images, [network.features(), 1, 1], 0),
             stages,
             gradients: [nothing(), nothing()],
-            inner: nothing(),
+            inner: Inner { pooled: nothing(), gradient: nothing() },
         }
     }
 
@@ -196,7 +202,9 @@ impl Pass {
                 (StageBody::MaxPool(pool), Some(input)) => {
                     max_pool(context.team, input, *pool, &mut stage.y);
                 }
-                (StageBody::Mixed(mixed), Some(input)) => mixed.forward(context, input, &mut stage.y),
+                (StageBody::Mixed(mixed), Some(input)) => {
+                    mixed.forward(context, input, (&mut self.inner.pooled, &mut stage.y));
+                }
                 (_, None) => unreachable!("the first stage is a convolution"),
             }
             if let Some((parameters, normed)) = &mut stage.normed {
@@ -327,13 +335,12 @@ impl Mixed {
                 .map(|(reduce, wide)| builder.maps(reduce.shape[3], size, halo(wide))),
             wide: [(2, b11), (4, b21)].map(|part| builder.block(&[part], size)),
             pool: builder.pool(mixed.pool, size),
-            pooled: builder.maps(b3.shape[2], size, 0),
             branch_3: builder.block(&[(5, b3)], size),
             starts,
         }
     }
 
-    fn forward(&mut self, context: &mut Context<'_>, input: &Maps, y: &mut Maps) {
+    fn forward(&mut self, context: &mut Context<'_>, input: &Maps, (pooled, y): (&mut Maps, &mut Maps)) {
         let [start_0, start_1, start_2, start_3] = self.starts;
         self.entry.forward(context, Input::Maps(input));
         self.entry.normalize(context, 0, (y, start_0));
@@ -343,8 +350,9 @@ impl Mixed {
             wide.forward(context, Input::Maps(reduced));
             wide.normalize(context, 0, (y, start));
         }
-        max_pool(context.team, input, self.pool, &mut self.pooled);
-        self.branch_3.forward(context, Input::Maps(&self.pooled));
+        pooled.reshape(input.shape());
+        max_pool(context.team, input, self.pool, pooled);
+        self.branch_3.forward(context, Input::Maps(pooled));
         self.branch_3.normalize(context, 0, (y, start_3));
     }
 
@@ -354,7 +362,7 @@ impl Mixed {
         &mut self,
         context: &mut Context<'_>,
         (input, dy, direct): (&Maps, &Maps, [Option<&Vec<f32>>; 2]),
-        (inner, dinput): (&mut Maps, Option<&mut Maps>),
+        (inner, dinput): (&mut Inner, Option<&mut Maps>),
     ) {
         let [start_0, start_1, start_2, start_3] = self.starts;
         self.entry.normalize_backward(context, 0, (dy, start_0));
@@ -362,19 +370,22 @@ impl Mixed {
             let (reduced, wide) = (&self.reduced[part - 1], &mut self.wide[part - 1]);
             wide.normalize_backward(context, 0, (dy, start));
             wide.backward_filter(context, Input::Maps(reduced));
-            inner.reshape(reduced.shape());
-            wide.backward_input(context, inner);
-            add(inner, direct[part - 1]);
-            self.entry.normalize_backward(context, part, (inner, 0));
+            inner.gradient.reshape(reduced.shape());
+            wide.backward_input(context, &mut inner.gradient);
+            add(&mut inner.gradient, direct[part - 1]);
+            self.entry.normalize_backward(context, part, (&inner.gradient, 0));
         }
         self.entry.backward_filter(context, Input::Maps(input));
         self.branch_3.normalize_backward(context, 0, (dy, start_3));
-        self.branch_3.backward_filter(context, Input::Maps(&self.pooled));
+        let Inner { pooled, gradient } = inner;
+        pooled.reshape(input.shape());
+        max_pool(context.team, input, self.pool, pooled);
+        self.branch_3.backward_filter(context, Input::Maps(pooled));
         if let Some(dinput) = dinput {
             self.entry.backward_input(context, dinput);
-            inner.reshape(self.pooled.shape());
-            self.branch_3.backward_input(context, inner);
-            max_pool_backward(context.team, (input, &self.pooled), inner, self.pool, dinput);
+            gradient.reshape(input.shape());
+            self.branch_3.backward_input(context, gradient);
+            max_pool_backward(context.team, (input, pooled), gradient, self.pool, dinput);
         }
     }
 }
