@@ -50,4 +50,5 @@ pub use maps::Maps;
 pub use pool::Pool;
 pub use problem::StepInfo;
 pub use program::{Affine, Lrn, Program, Step};
+pub use quantize::rounding_bias;
 pub use team::Team;
