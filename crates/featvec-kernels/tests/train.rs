@@ -101,8 +101,8 @@ impl Batch {
         Results { output: stored(&output), dinput: stored(&dinput), dparts }
     }
 
-    /// Compares `results` with the naive loops.
-    fn check(&self, results: &Results, tolerance: f64, what: &str) {
+    /// What the naive loops make of it.
+    fn expect(&self) -> Expected {
         let ([h, w, ic], [kh, kw, _, oc]) = (self.shape.input, self.shape.filter);
         let mut joined = Vec::new();
         for row in 0..kh * kw * ic {
@@ -122,23 +122,40 @@ impl Batch {
             }
         }
         let mut column = 0;
-        let mut compare = |name, got: &[f32], expected: &[f64]| {
+        let dparts = self.parts.iter().map(|(width, _)| {
+            let columns = column..column + width;
+            column = columns.end;
+            dfilter.chunks(oc).flat_map(|row| &row[columns.clone()]).copied().collect()
+        });
+        Expected { output, dinput, dparts: dparts.collect() }
+    }
+}
+
+/// As [`Results`], in `f64`.
+struct Expected {
+    output: Vec<f64>,
+    dinput: Vec<f64>,
+    dparts: Vec<Vec<f64>>,
+}
+
+impl Expected {
+    fn check(&self, results: &Results, tolerance: f64, what: &str) {
+        let compare = |name, got: &[f32], expected: &[f64]| {
             let distance = distance(got, expected);
-            assert!(distance <= tolerance, "{what} {name}: {distance:e}");
+            assert!(distance <= tolerance, "{what}, {name}: {distance:e}");
         };
-        compare("output", &results.output, &output);
-        compare("gradient to the input", &results.dinput, &dinput);
-        for (width, part) in results.dparts.iter().zip(&self.parts).map(|(dpart, (width, _))| (width, dpart))
-        {
-            let columns = dfilter.chunks(oc).flat_map(|row| &row[column..column + width]);
-            compare("gradient to a filter", part, &columns.copied().collect::<Vec<_>>());
-            column += width;
+        compare("output", &results.output, &self.output);
+        compare("gradient to the input", &results.dinput, &self.dinput);
+        for (got, expected) in results.dparts.iter().zip(&self.dparts) {
+            compare("gradient to a filter", got, expected);
         }
     }
 }
 
 /// Height and width, size of the filter, input channels, output channels of the parts.
-const SHAPES: [([usize; 2], [usize; 2], usize, &[usize]); 12] = [
+type Shape = ([usize; 2], [usize; 2], usize, &'static [usize]);
+
+const SHAPES: [Shape; 12] = [
     ([1, 1], [1, 1], 1, &[1]),
     ([7, 7], [1, 1], 40, &[48, 16, 24]),
     ([5, 29], [1, 1], 33, &[16, 7]),
@@ -156,15 +173,122 @@ const SHAPES: [([usize; 2], [usize; 2], usize, &[usize]); 12] = [
 #[test]
 fn convolutions_forward_and_back() {
     let (team, mut scratch) = (team(2), Scratch::new());
-    for kernels in Kernels::present() {
-        for (size, taps, ic, parts) in SHAPES {
-            for images in [1, 5] {
-                let batch = Batch::new(images, size, (taps, ic, parts));
+    for (size, taps, ic, parts) in SHAPES {
+        for images in [1, 5] {
+            let batch = Batch::new(images, size, (taps, ic, parts));
+            let expected = batch.expect();
+            for kernels in Kernels::present() {
                 for (algorithm, tolerance) in [(Algorithm::Direct, 1e-6), (Algorithm::Winograd, 1e-5)] {
                     let results = batch.run(kernels, algorithm, (&team, &mut scratch));
-                    batch.check(&results, tolerance, &format!("{kernels:?} {algorithm:?} {:?}", batch.shape));
+                    let what = format!("{kernels:?}, {algorithm:?}, {:?}", batch.shape);
+                    expected.check(&results, tolerance, &what);
                 }
             }
         }
     }
+}
+
+#[test]
+fn the_convolution_of_the_pictures() {
+    let (team, mut scratch) = (team(2), Scratch::new());
+    for kernels in Kernels::present() {
+        for (images, [h, w], size, stride, oc) in
+            [(1, [1, 1], 1, 1, 3), (3, [33, 20], 7, 2, 64), (2, [12, 31], 3, 2, 17), (2, [20, 9], 5, 3, 40)]
+        {
+            let mut numbers = Numbers(h as u64 + 7);
+            let before = (size - 1) / 2;
+            let padding = Padding { top: before, left: before, bottom: size / 2, right: size / 2 };
+            let shape = ConvShape { input: [h, w, 3], filter: [size, size, 3, oc], stride, padding };
+            let affine = Affine { scale: [2.0, 0.5, 4.0], offset: [-1.0, 0.25, 0.0] };
+            let image = Image::new(0, h, w, padding);
+            let mut convolution = ImageConvolution::new(kernels, (image, affine), shape.filter, stride);
+            let [oh, ow, _] = shape.output();
+            assert_eq!(convolution.output(), [oc, oh, ow]);
+            let weights = numbers.take(size * size * 3 * oc);
+            convolution.set_filter(&weights);
+            let mut output = Maps::new(kernels, images, [oc, oh, ow], 1);
+            // More pictures before leave nothing behind.
+            let pictures = numbers.take((images + 1) * h * w * 3);
+            let mut before = Maps::new(kernels, images + 1, [oc, oh, ow], 0);
+            convolution.forward(&team, &pictures, &mut before);
+            let pictures = numbers.take(images * h * w * 3);
+            convolution.forward(&team, &pictures, &mut output);
+            let gradients = numbers.take(images * oh * ow * oc);
+            let doutput = maps(kernels, [oc, oh, ow], 0, &gradients);
+            let mut dfilter = vec![f32::NAN; weights.len()];
+            convolution.backward_filter(&team, &mut scratch, &doutput, &mut dfilter);
+            let scaled: Vec<f32> = pictures
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x * affine.scale[i % 3] + affine.offset[i % 3])
+                .collect();
+            let mut expected = Vec::new();
+            let mut expected_gradient = vec![0.0; weights.len()];
+            let of_images = scaled.chunks(h * w * 3).zip(gradients.chunks(oh * ow * oc));
+            for (picture, gradient) in of_images {
+                expected.extend(reference::conv(&shape, picture, &weights, &vec![0.0; oc]));
+                let gradient = reference::conv_backward_filter(&shape, picture, gradient);
+                expected_gradient.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x);
+            }
+            let worst = distance(&stored(&output), &expected).max(distance(&dfilter, &expected_gradient));
+            assert!(worst <= 1e-6, "{kernels:?} {shape:?}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_for_any_team() {
+    for kernels in Kernels::present() {
+        // Shapes that are shared out by images, by parts of the batch, by panels, and by points.
+        for (size, taps, ic, parts) in [
+            ([40, 40], [1, 1], 20, &[32, 9][..]),
+            ([7, 7], [1, 1], 200, &[112]),
+            ([14, 14], [3, 3], 48, &[40]),
+            ([9, 9], [5, 5], 16, &[24]),
+        ] {
+            let batch = Batch::new(7, size, (taps, ic, parts));
+            let of_team =
+                |threads| batch.run(kernels, Algorithm::Winograd, (&team(threads), &mut Scratch::new()));
+            let alone = of_team(1);
+            for threads in [2, 3] {
+                let results = of_team(threads);
+                assert!(results.output == alone.output, "{kernels:?} {:?} output", batch.shape);
+                assert!(
+                    results.dinput == alone.dinput,
+                    "{kernels:?} {:?} gradient to the input",
+                    batch.shape
+                );
+                assert!(
+                    results.dparts == alone.dparts,
+                    "{kernels:?} {:?} gradient to the filters",
+                    batch.shape
+                );
+            }
+        }
+    }
+}
+
+/// Sums over all tiles of a batch cancel where the numbers do; what is lost must stay far below what is left.
+#[test]
+fn gradients_by_winograds_algorithm_over_a_large_batch() {
+    let (team, mut scratch) = (team(2), Scratch::new());
+    let batch = Batch::new(8, [28, 28], ([3, 3], 32, &[32]));
+    let results = batch.run(Kernels::best(), Algorithm::Winograd, (&team, &mut scratch));
+    batch.expect().check(&results, 2e-6, "a large batch");
+}
+
+#[test]
+#[should_panic(expected = "a filter ends inside a block that others share")]
+fn filters_of_a_convolution_are_whole_blocks() {
+    let mut convolution = Convolution::new(Kernels::best(), [1, 1, 8, 40], [4, 4], Algorithm::Direct);
+    convolution.set_filter(&team(1), &mut Scratch::new(), &[&[0.0; 64], &[0.0; 256]]);
+}
+
+#[test]
+#[should_panic(expected = "the halo is too thin")]
+fn gradients_need_a_halo() {
+    let kernels = Kernels::best();
+    let convolution = Convolution::new(kernels, [3, 3, 16, 16], [4, 4], Algorithm::Direct);
+    let maps = || Maps::new(kernels, 1, [16, 4, 4], 0);
+    convolution.backward_input(&team(1), &mut Scratch::new(), &maps(), &mut maps());
 }
