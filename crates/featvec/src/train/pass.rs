@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use featvec_kernels::train::{
     Algorithm, Convolution, ImageConvolution, Scratch, global_mean, global_mean_backward, lrn, lrn_backward,
-    max_pool, max_pool_backward,
+    max_pool, max_pool_backward, max_pool_backward_overwrite,
 };
 use featvec_kernels::{Image, Kernels, Lrn, Maps, Padding, Pool, Team};
 
@@ -300,8 +300,7 @@ impl Pass {
                 }
                 (StageBody::MaxPool(pool), Some(input)) => {
                     if let Some(dinput) = wanted {
-                        dinput.clear();
-                        max_pool_backward(context.team, (input, &stage.y), d, *pool, dinput);
+                        max_pool_backward_overwrite(context.team, (input, &stage.y), d, *pool, dinput);
                     }
                 }
                 (StageBody::Mixed(mixed), Some(input)) => {
