@@ -246,8 +246,7 @@ impl Pass {
     /// Adds the gradients to the trained variables, given those to values of the last pass forward. What was computed
     /// there is used up.
     pub fn backward(&mut self, context: &mut Context<'_>, direct: &BTreeMap<Value, Vec<f32>>) {
-        let is_trained =
-            |stage: &Stage| stage.blocks().iter().any(|block| block.is_trained(context.layers));
+        let is_trained = |stage: &Stage| stage.blocks().iter().any(|block| block.is_trained(context.layers));
         let Some(first) = self.stages.iter().position(is_trained) else { return };
         let [d, dinput] = &mut self.gradients;
         let (mut d, mut dinput) = (d, dinput);
@@ -395,12 +394,7 @@ fn image_convolution(builder: &Builder, variables: &Variables, conv: &Conv, [h, 
     let padding =
         Padding { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
     let image = Image::new(0, h, w, padding);
-    Filter::Image(ImageConvolution::new(
-        builder.kernels,
-        (image, variables.affine),
-        conv.shape,
-        conv.stride,
-    ))
+    Filter::Image(ImageConvolution::new(builder.kernels, (image, variables.affine), conv.shape, conv.stride))
 }
 
 /// The numbers of `maps`, `[n, h, w, c]`.
