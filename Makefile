@@ -37,6 +37,12 @@ bench-peers:
 	cargo build --release --locked
 	python3 tools/peers/run.py --module $(MODULE) $(if $(PHOTOS),--photos $(PHOTOS))
 
+# Not part of `check` either: a step of training of featvec, TensorFlow and PyTorch in turns.
+.PHONY: bench-train-peers
+bench-train-peers:
+	cargo build --release --locked
+	python3 tools/peers/train.py --module $(MODULE)
+
 # Half a minute of mutated inputs for each reader.
 FUZZ_SECONDS ?= 30
 fuzz:
