@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files and folders that appear whole or not at all.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use featvec::{Error, ErrorKind, Result};
 /// The code with which shells report a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// The files that are not in their places yet.
+/// The files and folders that are not in their places yet.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// A file being written beside the place where it will appear.
@@ -40,10 +40,7 @@ impl Staged {
         }
         // A symbolic link stays one: what it points to is replaced.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let mut temporary = target.clone().into_os_string();
-        // In a container, a process that was killed and the next one often have the same number.
-        temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
-        let temporary = PathBuf::from(temporary);
+        let temporary = temporary_beside(&target);
         remove_when_interrupted();
         let mut unfinished = unfinished();
         let file = File::create_new(&temporary).map_err(|error| Error::io(place, error))?;
@@ -83,10 +80,55 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.done {
-            let _ = fs::remove_file(&self.temporary);
+            discard(&self.temporary);
         }
         unfinished().remove(&self.temporary);
     }
+}
+
+/// Has `write` make a folder beside `target`, and gives it its real name when that went well. A folder that is there is
+/// moved out of the way at the last moment, and then removed.
+///
+/// # Errors
+/// Those of `write`; a folder above that is not there or cannot be written to.
+pub fn write_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let at_target = |error| Error::io(target.display().to_string(), error);
+    let [temporary, replaced] = [temporary_beside(target), temporary_beside(target)];
+    remove_when_interrupted();
+    unfinished().insert(temporary.clone());
+    let written = write(&temporary).and_then(|()| {
+        // From here on Ctrl-C comes too early or too late.
+        let mut unfinished = unfinished();
+        let had_one = target.exists();
+        if had_one {
+            fs::rename(target, &replaced).map_err(at_target)?;
+        }
+        if let Err(error) = fs::rename(&temporary, target) {
+            if had_one {
+                let _ = fs::rename(&replaced, target);
+            }
+            return Err(at_target(error));
+        }
+        unfinished.remove(&temporary);
+        Ok(())
+    });
+    discard(&temporary);
+    discard(&replaced);
+    unfinished().remove(&temporary);
+    written
+}
+
+/// A name for what will become `target`.
+fn temporary_beside(target: &Path) -> PathBuf {
+    let mut temporary = target.as_os_str().to_owned();
+    // In a container, a process that was killed and the next one often have the same number.
+    temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
+    PathBuf::from(temporary)
+}
+
+/// Removes a file or folder, if it is there; what cannot be removed stays.
+fn discard(path: &Path) {
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
 }
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
@@ -99,9 +141,7 @@ fn remove_when_interrupted() {
     ONCE.call_once(|| {
         // It fails where one of the signals is ignored, as by `nohup`: all are then left as they are.
         let _ = ctrlc::try_set_handler(|| {
-            for path in &*unfinished() {
-                let _ = fs::remove_file(path);
-            }
+            unfinished().iter().for_each(|path| discard(path));
             std::process::exit(INTERRUPTED);
         });
     });

@@ -178,6 +178,9 @@ mod tests {
         assert!(ends.is_sorted() && ends.len() == counts.len());
         assert_eq!(counts.iter().sum::<f64>(), 5.0);
         let bin = |value: f64| ends.iter().position(|end| value < *end).unwrap();
-        assert_eq!([-3.0, 0.0, 1.0, f64::from(f32::MAX)].map(|value| counts[bin(value)]), [1.0, 1.0, 2.0, 1.0]);
+        assert_eq!(
+            [-3.0, 0.0, 1.0, f64::from(f32::MAX)].map(|value| counts[bin(value)]),
+            [1.0, 1.0, 2.0, 1.0]
+        );
     }
 }

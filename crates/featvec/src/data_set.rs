@@ -87,7 +87,10 @@ impl DataSet {
         for class in &read.classes {
             if class.pictures.len() < FEW {
                 let count = class.pictures.len();
-                set.warnings.push(format!("class {:?} has {count} pictures: fewer than {FEW} may be too few", class.label));
+                set.warnings.push(format!(
+                    "class {:?} has {count} pictures: fewer than {FEW} may be too few",
+                    class.label
+                ));
             }
         }
         set.extend(read, &training, &|path| percentages.split(path.as_os_str().as_encoded_bytes()))?;
@@ -97,8 +100,10 @@ impl DataSet {
             }
         }
         for (class, label) in set.labels.iter().enumerate() {
-            if !set.pictures.iter().any(|picture| picture.class == class && picture.split == Split::Training) {
-                let message = format!("all pictures of class {label:?} are held out, none is left to train with");
+            if !set.pictures.iter().any(|picture| picture.class == class && picture.split == Split::Training)
+            {
+                let message =
+                    format!("all pictures of class {label:?} are held out, none is left to train with");
                 return Err(Error::new(ErrorKind::Argument, place, message)
                     .with_hint("add pictures, or hold out a smaller percentage"));
             }
@@ -108,12 +113,17 @@ impl DataSet {
 
     /// Indices of the pictures of `split`.
     pub fn of(&self, split: Split) -> impl Iterator<Item = usize> + '_ {
-        self.pictures.iter().enumerate().filter(move |(_, picture)| picture.split == split).map(|(index, _)| index)
+        self.pictures
+            .iter()
+            .enumerate()
+            .filter(move |(_, picture)| picture.split == split)
+            .map(|(index, _)| index)
     }
 
     fn extend(&mut self, read: ClassFolder, folder: &Path, split: &dyn Fn(&Path) -> Split) -> Result<()> {
         for label in read.empty {
-            self.warnings.push(format!("{}: no picture in it, so it is left out", folder.join(label).display()));
+            self.warnings
+                .push(format!("{}: no picture in it, so it is left out", folder.join(label).display()));
         }
         for class in read.classes {
             let Ok(index) = self.labels.binary_search(&class.label) else {
@@ -160,7 +170,9 @@ impl Parts {
         };
         let found = sub_folders(folder)?;
         let named = |names: &[&str]| {
-            found.iter().find(|path| path.file_name().is_some_and(|name| names.iter().any(|known| name == *known)))
+            found
+                .iter()
+                .find(|path| path.file_name().is_some_and(|name| names.iter().any(|known| name == *known)))
         };
         let [training, validation, test] = [&TRAINING_NAMES[..], &VALIDATION_NAMES, &TEST_NAMES].map(named);
         let split_already: Vec<&PathBuf> = [training, validation, test].into_iter().flatten().collect();

@@ -203,7 +203,10 @@ mod tests {
             [(86, 100, 0.778_628, 0.914_737), (0, 10, 0.0, 0.277_533), (10, 10, 0.722_467, 1.0)]
         {
             let [found_low, found_high] = Share { count, total }.interval();
-            assert!((found_low - low).abs() < 1e-5 && (found_high - high).abs() < 1e-5, "{found_low} {found_high}");
+            assert!(
+                (found_low - low).abs() < 1e-5 && (found_high - high).abs() < 1e-5,
+                "{found_low} {found_high}"
+            );
         }
         assert_eq!(Share { count: 0, total: 0 }.interval(), [0.0, 1.0]);
     }

@@ -9,8 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use featvec_formats::tfrecord::{RecordReader, RecordWriter};
 use featvec_formats::Limits;
+use featvec_formats::tfrecord::{RecordReader, RecordWriter};
 use sha2::{Digest, Sha256};
 
 use crate::extractor::FeatureExtractor;
@@ -88,7 +88,13 @@ impl FeatureCache {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         let mut cache = FeatureCache { file, path: path.to_owned(), index: HashMap::new(), end: 0 };
         cache.locked(FeatureCache::catch_up)?;
         Ok(cache)
@@ -124,7 +130,9 @@ impl FeatureCache {
         };
         let mut bytes = vec![0; len * 4];
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut bytes)).map_err(|e| self.failed(e))?;
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|e| self.failed(e))?;
         Ok(Some(bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()))
     }
 

@@ -65,7 +65,10 @@ impl<'a> Samples<'a> {
         let features = rows.first().map_or(0, |row| row.len());
         let mismatch = |message: String| Error::new(ErrorKind::Mismatch, "samples", message);
         if rows.len() != classes.len() || rows.iter().any(|row| row.len() != features) {
-            return Err(mismatch(format!("{} vectors of {features} numbers need as many classes", rows.len())));
+            return Err(mismatch(format!(
+                "{} vectors of {features} numbers need as many classes",
+                rows.len()
+            )));
         }
         if let Some(class) = classes.iter().find(|class| **class >= class_count) {
             return Err(mismatch(format!("class {class} of {class_count}")));
@@ -152,13 +155,12 @@ impl Head {
     pub fn onto(&self, variables: &Variables) -> Result<Variables> {
         let network = Network { classes: Some(self.biases.len()), ..variables.network };
         if self.weights.rows() != network.features() {
-            let message = format!("{} features, and the network has {}", self.weights.rows(), network.features());
+            let message =
+                format!("{} features, and the network has {}", self.weights.rows(), network.features());
             return Err(Error::new(ErrorKind::Mismatch, WEIGHTS, message));
         }
-        let logits = ConvVariables {
-            weights: self.weights.data().to_vec(),
-            shift: Shift::Bias(self.biases.clone()),
-        };
+        let logits =
+            ConvVariables { weights: self.weights.data().to_vec(), shift: Shift::Bias(self.biases.clone()) };
         Ok(Variables { network, logits: Some(logits), ..variables.clone() })
     }
 }

@@ -31,12 +31,13 @@ pub mod pictures;
 pub mod plan;
 pub mod preset;
 mod random;
+pub mod report;
 pub mod split;
 pub mod tensor;
 pub mod variables;
 
 pub use cache::Cache;
-pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, grouped, npy};
+pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, events, grouped, npy};
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};

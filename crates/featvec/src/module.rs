@@ -2,6 +2,7 @@
 
 mod assemble;
 mod graph;
+mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) use graph::Role;
+pub use notes::Notes;
 
 /// What kind of file a module came from.
 #[non_exhaustive]
@@ -190,6 +192,31 @@ impl Module {
     /// The handle that the module was loaded from.
     pub fn handle(&self) -> &str {
         &self.place
+    }
+
+    /// The folder that it was loaded from, if it was one.
+    pub fn folder(&self) -> Option<&Path> {
+        Some(Path::new(&self.place)).filter(|path| path.is_dir())
+    }
+
+    /// The same module with other trained numbers, for inference on pictures of `size` `[h, w]`: its classes may be
+    /// others too.
+    ///
+    /// # Errors
+    /// Those of [`FeatureExtractor::new`].
+    pub fn with_variables(&self, variables: Variables, size: [usize; 2], run: &RunOptions) -> Result<Module> {
+        Ok(Module {
+            place: self.place.clone(),
+            tag_sets: self.tag_sets.clone(),
+            tags: BTreeSet::new(),
+            mode: Mode::Inference,
+            any_size: true,
+            signatures: signatures_without_graph(&variables.network),
+            attached_size: Some(size),
+            fixed_size: None,
+            extractor: FeatureExtractor::new(variables, run)?,
+            ..*self
+        })
     }
 
     /// What kind of file it came from.

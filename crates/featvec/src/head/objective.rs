@@ -93,7 +93,9 @@ impl<'a> Objective<'a> {
             let count = ROWS.min(range.end - first);
             // What is beyond the last row is multiplied by residuals of zero.
             for (row, centred) in rows.chunks_exact_mut(features).take(count).enumerate() {
-                for ((centred, x), mean) in centred.iter_mut().zip(self.samples.rows[first + row]).zip(&self.means) {
+                for ((centred, x), mean) in
+                    centred.iter_mut().zip(self.samples.rows[first + row]).zip(&self.means)
+                {
                     *centred = f64::from(*x) - mean;
                 }
             }
@@ -144,7 +146,8 @@ impl<'a> Objective<'a> {
             row.iter().enumerate().for_each(|(j, w)| transposed[j * classes + class] = *w as f32);
             shifted.push((bias - row.iter().zip(&self.means).map(|(w, mean)| w * mean).sum::<f64>()) as f32);
         }
-        let weights = Tensor::new([features, classes], transposed).expect("a weight for each feature and class");
+        let weights =
+            Tensor::new([features, classes], transposed).expect("a weight for each feature and class");
         Head { weights, biases: shifted }
     }
 }

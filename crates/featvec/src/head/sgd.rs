@@ -69,10 +69,14 @@ impl Head {
         samples.classes.iter().enumerate().for_each(|(index, class)| members[*class].push(index));
         members.retain(|members| !members.is_empty());
         let initial = Random::new(options.seed, INITIAL);
-        let weights = (0..samples.features * classes).map(|i| INITIAL_DEVIATION * initial.truncated_normal(i));
-        let mut head =
-            Head { weights: Tensor::new([samples.features, classes], weights.collect())?, biases: vec![0.0; classes] };
-        let [random_class, random_member] = [CLASSES, MEMBERS].map(|stream| Random::new(options.seed, stream));
+        let weights =
+            (0..samples.features * classes).map(|i| INITIAL_DEVIATION * initial.truncated_normal(i));
+        let mut head = Head {
+            weights: Tensor::new([samples.features, classes], weights.collect())?,
+            biases: vec![0.0; classes],
+        };
+        let [random_class, random_member] =
+            [CLASSES, MEMBERS].map(|stream| Random::new(options.seed, stream));
         let pick = |index: usize| {
             let of = |len: usize, uniform: f32| ((uniform * len as f32) as usize).min(len - 1);
             let members = &members[of(members.len(), random_class.uniform(index))];
@@ -94,7 +98,8 @@ impl Head {
             if done % options.validate_every.max(1) == 0 || done == options.steps {
                 let held_out = (!validation.is_empty()).then(|| {
                     let logits = head.logits(&validation.rows);
-                    let (loss, hits) = cross_entropy(&logits, &validation.classes, &validation.weights(false));
+                    let (loss, hits) =
+                        cross_entropy(&logits, &validation.classes, &validation.weights(false));
                     (loss, hits as f64 / validation.len() as f64)
                 });
                 progress(&SgdStep {
@@ -112,7 +117,8 @@ impl Head {
     /// Takes `rate` times the gradient of `rows` off.
     fn step_down(&mut self, rows: &[&[f32]], (mut residuals, truth): (Tensor, &[usize]), rate: f32) {
         let classes = self.biases.len();
-        for (row, (residual, class)) in residuals.data_mut().chunks_exact_mut(classes).zip(truth).enumerate() {
+        for (row, (residual, class)) in residuals.data_mut().chunks_exact_mut(classes).zip(truth).enumerate()
+        {
             residual[*class] -= 1.0;
             residual.iter_mut().for_each(|x| *x *= rate);
             for (weights, x) in self.weights.data_mut().chunks_exact_mut(classes).zip(rows[row]) {

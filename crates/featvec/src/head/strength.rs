@@ -95,7 +95,9 @@ pub(super) fn check(samples: &Samples<'_>, strength: f64) -> Result<()> {
         return wrong("no samples to fit a head to".to_string());
     }
     if !strength.is_finite() || strength <= 0.0 {
-        return wrong(format!("a strength of {strength}: a positive number is needed for there to be an optimum"));
+        return wrong(format!(
+            "a strength of {strength}: a positive number is needed for there to be an optimum"
+        ));
     }
     Ok(())
 }
