@@ -1,7 +1,7 @@
 //! V2 checkpoints ("tensor bundles"): an index table that says where in which shard each tensor's bytes lie.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::catalog::{Catalog, Stored, tensor_place};
 use crate::checkpoint::Entry;
@@ -58,6 +58,15 @@ pub(crate) const STATE: &str = "checkpoint";
 /// The shard `shard` of `count` of the checkpoint `prefix`.
 pub(crate) fn shard_name(prefix: &str, shard: usize, count: usize) -> String {
     format!("{prefix}.data-{shard:05}-of-{count:05}")
+}
+
+/// The files of the checkpoint `prefix` that has one shard: the shard, then the index.
+pub fn bundle_files(prefix: &Path) -> [PathBuf; 2] {
+    [shard_name("", 0, 1), ".index".to_owned()].map(|end| {
+        let mut path = prefix.as_os_str().to_owned();
+        path.push(end);
+        PathBuf::from(path)
+    })
 }
 
 impl Bundle {
@@ -437,10 +446,10 @@ impl BundleWriter {
     /// # Errors
     /// A folder that is not there or cannot be written to, a full disk.
     pub fn write(self, prefix: &Path) -> Result<()> {
-        let prefix = prefix.display().to_string();
         let (index, shard) = self.finish();
-        write_file(Path::new(&shard_name(&prefix, 0, 1)), &shard)?;
-        write_file(Path::new(&format!("{prefix}.index")), &index)
+        let [shard_path, index_path] = bundle_files(prefix);
+        write_file(&shard_path, &shard)?;
+        write_file(&index_path, &index)
     }
 
     /// The bytes of the `.index` file and of the `.data-00000-of-00001` file.

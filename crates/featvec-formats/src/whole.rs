@@ -26,6 +26,19 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
     written
 }
 
+/// Has `work` use an empty folder beside `path`, which is then removed with all that is still in it.
+///
+/// # Errors
+/// Those of `work`; a folder that is not there or cannot be written to, a full disk.
+pub fn with_scratch_folder(path: &Path, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let scratch = temporary_beside(path);
+    fs::create_dir(&scratch).map_err(|error| Error::io(path.display().to_string(), error))?;
+    let result = work(&scratch);
+    // What cannot be removed is called .part, so that nobody takes it for more.
+    let _ = fs::remove_dir_all(&scratch);
+    result
+}
+
 /// Writes the file `path` whole, replacing the one that is there.
 ///
 /// # Errors
@@ -33,6 +46,25 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let at_path = |error| Error::io(path.display().to_string(), error);
     write_whole(path, |temporary| write_new_file(temporary, bytes).map_err(at_path))
+}
+
+/// Files by their paths in a folder or an archive, with `/` between folders, in the order in which they are written.
+pub type NamedFiles = Vec<(String, Vec<u8>)>;
+
+/// Writes a folder of `files` whole; it must be empty or not there.
+///
+/// # Errors
+/// As of [`write_whole`].
+pub fn write_folder(path: &Path, files: &NamedFiles) -> Result<()> {
+    let at_path = |error| Error::io(path.display().to_string(), error);
+    write_whole(path, |temporary| {
+        for (name, bytes) in files {
+            let file = temporary.join(name);
+            file.parent().map_or(Ok(()), fs::create_dir_all).map_err(at_path)?;
+            write_new_file(&file, bytes).map_err(at_path)?;
+        }
+        Ok(())
+    })
 }
 
 /// The bytes are on the disk, not only on their way there, when this returns.
