@@ -10,7 +10,7 @@ const SYNSETS: &str = include_str!("labels/ilsvrc_2012_synsets.txt");
 /// The class that TF-Slim put before the thousand.
 const BACKGROUND: &str = "background";
 
-/// What the names of its classes are called in a module's folder.
+/// The file beside a module's graphs that names its classes, a line each.
 pub const LABELS_FILE: &str = "labels.txt";
 
 /// The longest label file that is read: a thousand bytes for each of ten thousand classes.

@@ -218,26 +218,6 @@ impl Module {
         Some(Path::new(&self.place)).filter(|path| path.is_dir())
     }
 
-    /// The same module with other trained numbers, for inference on pictures of `size` `[h, w]`: its classes may be
-    /// others too.
-    ///
-    /// # Errors
-    /// Those of [`FeatureExtractor::new`].
-    pub fn with_variables(&self, variables: Variables, size: [usize; 2], run: &RunOptions) -> Result<Module> {
-        Ok(Module {
-            place: self.place.clone(),
-            tag_sets: self.tag_sets.clone(),
-            tags: BTreeSet::new(),
-            mode: Mode::Inference,
-            any_size: true,
-            signatures: signatures_without_graph(&variables.network),
-            attached_size: Some(size),
-            fixed_size: None,
-            extractor: FeatureExtractor::new(variables, run)?,
-            ..*self
-        })
-    }
-
     /// What kind of file it came from.
     pub fn format(&self) -> Format {
         self.format

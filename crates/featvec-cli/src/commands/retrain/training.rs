@@ -140,12 +140,14 @@ impl TrainingArgs {
             }
         };
         let apart = match apart {
+            // It is near the optimum; who keeps it wants the optimum.
+            Some(head) if self.no_refit => head.fit_on(training, strength, &options)?.head,
             Some(head) => head,
             None => Head::fit(training, strength, &options)?.head,
         };
         let refit = !self.no_refit && !validation.is_empty();
         let head = match refit {
-            true => Head::fit(&training.clone().with(validation), strength, &options)?.head,
+            true => apart.fit_on(&training.clone().with(validation), strength, &options)?.head,
             false => apart.clone(),
         };
         let how = match trials.len() {
