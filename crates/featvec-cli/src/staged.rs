@@ -80,55 +80,84 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.done {
-            discard(&self.temporary);
+            let _ = fs::remove_file(&self.temporary);
         }
         unfinished().remove(&self.temporary);
     }
 }
 
-/// Has `write` make a folder beside `target`, and gives it its real name when that went well. A folder that is there is
-/// moved out of the way at the last moment, and then removed.
-///
-/// # Errors
-/// Those of `write`; a folder above that is not there or cannot be written to.
-pub fn write_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let at_target = |error| Error::io(target.display().to_string(), error);
-    let [temporary, replaced] = [temporary_beside(target), temporary_beside(target)];
-    remove_when_interrupted();
-    unfinished().insert(temporary.clone());
-    let written = write(&temporary).and_then(|()| {
-        // From here on Ctrl-C comes too early or too late.
-        let mut unfinished = unfinished();
-        let had_one = target.exists();
-        if had_one {
-            fs::rename(target, &replaced).map_err(at_target)?;
-        }
-        if let Err(error) = fs::rename(&temporary, target) {
-            if had_one {
-                let _ = fs::rename(&replaced, target);
-            }
-            return Err(at_target(error));
-        }
-        unfinished.remove(&temporary);
-        Ok(())
-    });
-    discard(&temporary);
-    discard(&replaced);
-    unfinished().remove(&temporary);
-    written
+/// A folder beside a place, in which what will stand there is made.
+#[derive(Debug)]
+pub struct StagedFolder {
+    temporary: PathBuf,
+    target: PathBuf,
 }
 
-/// A name for what will become `target`.
+impl StagedFolder {
+    /// Begins what will stand at `target`, or have names that begin with it.
+    ///
+    /// # Errors
+    /// A folder that is not there or cannot be written to; a `target` without a name.
+    pub fn beside(target: &Path) -> Result<StagedFolder> {
+        let place = target.display().to_string();
+        if target.file_name().is_none() {
+            return Err(Error::new(ErrorKind::Argument, place, "the name of a file or folder expected"));
+        }
+        let temporary = temporary_beside(target);
+        remove_when_interrupted();
+        let mut unfinished = unfinished();
+        fs::create_dir(&temporary).map_err(|error| Error::io(place, error))?;
+        unfinished.insert(temporary.clone());
+        Ok(StagedFolder { temporary, target: target.to_owned() })
+    }
+
+    /// Where it is made.
+    pub fn path(&self) -> PathBuf {
+        self.temporary.join(self.target.file_name().unwrap_or_default())
+    }
+
+    /// Moves all that was made beside `target`, in the order of the names, but what is called `last` comes last. Files
+    /// replace files, a folder replaces a folder.
+    ///
+    /// # Errors
+    /// A place that is no longer there; a file where a folder is, or a folder where a file is.
+    pub fn commit(self, last: &str) -> Result<()> {
+        let at = |path: &Path, error| Error::io(path.display().to_string(), error);
+        // Ctrl-C waits: a folder that was moved away for another one must not be removed before that one is there.
+        let _uninterrupted = unfinished();
+        let entries = fs::read_dir(&self.temporary).map_err(|error| at(&self.target, error))?;
+        let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+        names.sort_by_key(|name| (name == last, name.clone()));
+        for name in names {
+            let (made, place) = (self.temporary.join(&name), self.target.with_file_name(&name));
+            let replaced = self.temporary.join("replaced.part");
+            let replaces_folder = place.is_dir() && made.is_dir();
+            if replaces_folder {
+                fs::rename(&place, &replaced).map_err(|error| at(&place, error))?;
+            }
+            if let Err(error) = fs::rename(&made, &place) {
+                if replaces_folder {
+                    let _ = fs::rename(&replaced, &place);
+                }
+                return Err(at(&place, error));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StagedFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.temporary);
+        unfinished().remove(&self.temporary);
+    }
+}
+
 fn temporary_beside(target: &Path) -> PathBuf {
     let mut temporary = target.as_os_str().to_owned();
     // In a container, a process that was killed and the next one often have the same number.
     temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
     PathBuf::from(temporary)
-}
-
-/// Removes a file or folder, if it is there; what cannot be removed stays.
-fn discard(path: &Path) {
-    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
 }
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
@@ -141,7 +170,9 @@ fn remove_when_interrupted() {
     ONCE.call_once(|| {
         // It fails where one of the signals is ignored, as by `nohup`: all are then left as they are.
         let _ = ctrlc::try_set_handler(|| {
-            unfinished().iter().for_each(|path| discard(path));
+            for path in &*unfinished() {
+                let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+            }
             std::process::exit(INTERRUPTED);
         });
     });

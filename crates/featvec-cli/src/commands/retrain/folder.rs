@@ -11,7 +11,7 @@ use featvec::variables::Variables;
 use featvec::{Error, ErrorKind};
 use serde_json::Value;
 
-use crate::staged::write_folder;
+use crate::staged::StagedFolder;
 use crate::stop::wrong_usage;
 
 /// Where the variables are in TF-Slim's form, to train on from.
@@ -83,7 +83,9 @@ impl OutputFolder {
     /// # Errors
     /// A full disk; a folder above that is no longer there.
     pub fn write(&self, results: &Results) -> Result<(), Error> {
-        write_folder(&self.path, |folder| results.write(folder))
+        let staged = StagedFolder::beside(&self.path)?;
+        results.write(&staged.path())?;
+        staged.commit("")
     }
 }
 
