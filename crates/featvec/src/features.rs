@@ -34,6 +34,9 @@ enum Read {
     Prepared(FeatureKey, Vec<f32>),
 }
 
+/// A vector, or why there is none.
+type Vector = Result<(Vec<f32>, Origin)>;
+
 impl<'a> Features<'a> {
     /// Vectors of `module` for pictures that `preparation` prepares, `batch` of them at a time.
     pub fn new(
@@ -69,7 +72,7 @@ impl<'a> Features<'a> {
         Ok(vectors)
     }
 
-    fn read_batch(&mut self, paths: &[PathBuf]) -> Result<Vec<Result<(Vec<f32>, Origin)>>> {
+    fn read_batch(&mut self, paths: &[PathBuf]) -> Result<Vec<Vector>> {
         let mut files: Vec<Option<Result<Read>>> = paths.iter().map(|_| None).collect();
         let threads = NonZeroUsize::new(self.module.extractor().threads()).unwrap_or(NonZeroUsize::MIN);
         share_out(threads, paths.iter().zip(&mut files), |(path, file)| *file = Some(self.read_file(path)));
