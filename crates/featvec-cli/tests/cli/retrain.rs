@@ -298,7 +298,7 @@ fn a_killed_run_goes_on_where_it_was() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_feature_cache_that_cannot_be_written_is_told() {
+fn places_that_cannot_be_written_to_are_told() {
     let pictures = Pictures::new(2);
     let Some(mut command) = pictures.command(&[]) else { return };
     let at = command.iter().position(|arg| arg.ends_with("features")).unwrap();
@@ -307,4 +307,9 @@ fn a_feature_cache_that_cannot_be_written_is_told() {
     command[at] = pictures.path("pictures/red/picture 0.bmp");
     featvec(&command).exits(2).says("not a file of feature vectors");
     assert!(!pictures.path("out").exists());
+
+    let mut command = pictures.command(&[]).unwrap();
+    let at = command.iter().position(|arg| arg.ends_with("out")).unwrap();
+    command[at] = "/proc/out".into();
+    featvec(&command).exits(2).says("/proc/out");
 }

@@ -212,7 +212,7 @@ impl TrainingArgs {
             talk.describe(told);
             done = step.step;
         })?;
-        let SgdOptions { learning_rate, steps, batch, seed, .. } = options;
+        let (learning_rate, SgdOptions { steps, batch, seed, .. }) = (self.learning_rate, options);
         let how = format!(
             "plain gradient descent: {steps} steps of {batch} pictures, rate {learning_rate}, seed {seed}"
         );
