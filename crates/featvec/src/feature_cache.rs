@@ -154,7 +154,9 @@ impl FeatureCache {
 
     /// Does `work` while no other process has the file. A process that ends, however it does, gives the lock back.
     fn locked<T>(&mut self, work: impl FnOnce(&mut FeatureCache) -> Result<T>) -> Result<T> {
-        self.file.lock().map_err(|error| self.failed(error))?;
+        // Not every network's file system has locks.
+        let lock = self.file.lock();
+        lock.map_err(|error| self.failed(error).with_hint("--feature-cache names a file elsewhere"))?;
         let result = work(self);
         self.file.unlock().map_err(|error| self.failed(error))?;
         result
