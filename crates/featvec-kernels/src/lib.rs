@@ -48,4 +48,5 @@ pub use map::{Element, Image, Map, Padding};
 pub use maps::Maps;
 pub use problem::StepInfo;
 pub use program::{Affine, Lrn, Program, Step};
+pub use quantize::rounding_bias;
 pub use team::Team;

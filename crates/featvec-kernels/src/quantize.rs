@@ -2,6 +2,27 @@
 
 use crate::conv::Filter;
 
+/// What rounding the weights of `filter` to bytes adds to each output on the average, where the input's channels have
+/// these `means` and its bytes are `step` apart. Whoever takes it off the bias makes up for it.
+///
+/// # Panics
+/// Where the numbers do not fit the filter's shape.
+pub fn rounding_bias(filter: &Filter<'_>, step: f32, means: &[f32]) -> Vec<f32> {
+    filter.check();
+    let [_, _, ic, oc] = filter.shape;
+    assert_eq!(means.len(), ic, "not as many means as input channels");
+    let bytes = ByteFilter::new(filter, &vec![Channel { step, zero: 0 }; ic], step);
+    let mut errors = vec![0.0; oc];
+    for (row, weights) in filter.weights.chunks_exact(oc).enumerate() {
+        let rounded =
+            bytes.weights[row * oc..].iter().zip(&bytes.factors).map(|(q, step)| f32::from(*q) * step);
+        for ((error, weight), rounded) in errors.iter_mut().zip(weights).zip(rounded) {
+            *error += (rounded - weight) * means[row % ic];
+        }
+    }
+    errors
+}
+
 /// What the bytes of input channel `c` stand for: `(q - zero) * step`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channel {
@@ -86,5 +107,29 @@ impl ByteFilter {
             }
             *word = u32::from_le_bytes(bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rounding_adds_is_the_weights_errors_times_the_means() {
+        // The largest weight of an output is 127 steps; 0.3 is 38.1 of them, and -0.5 of 2 is -31.75.
+        let filter = Filter { weights: &[1.0, 2.0, 0.3, -0.5], bias: &[0.0; 2], shape: [1, 1, 2, 2] };
+        let errors = rounding_bias(&filter, 0.01, &[7.0, 3.0]);
+        let expected = [3.0 * (38.0 - 38.1) / 127.0, 3.0 * (-32.0 + 31.75) * 2.0 / 127.0];
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!((error - expected).abs() < 1e-5, "{error}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_taps_share_what_rounding_leaves_over() {
+        let filter = Filter { weights: &[1.0, 0.3, 0.3, 0.3], bias: &[0.0], shape: [1, 4, 1, 1] };
+        // 38.1 three times, and the fourth tap is exact: 114.3 steps become 114.
+        let [error] = rounding_bias(&filter, 0.01, &[1.0])[..] else { panic!("one output") };
+        assert!((error - (114.0 - 114.3) / 127.0).abs() < 1e-5, "{error}");
     }
 }

@@ -1,8 +1,8 @@
 //! What the bytes of the int8 mode stand for: the range of each map, measured on pictures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use featvec_kernels::{Lrn, reference};
+use featvec_kernels::{Filter, Lrn, reference, rounding_bias};
 
 use crate::extractor::FeatureExtractor;
 use crate::network::{Body, DEFAULT_SIZE, Stage};
@@ -10,10 +10,13 @@ use crate::plan::{Mode, Precision, Value};
 use crate::tensor::Tensor;
 use crate::{Error, ErrorKind, Result};
 
-/// The step of the bytes of each map: byte `q` stands for `q * step`.
+/// What the bytes of each map stand for, and what rounding the filters does to the sums.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
+    /// Byte `q` of a map stands for `q * step`.
     steps: BTreeMap<Value, f32>,
+    /// For each convolution in order, what rounding its weights adds to each output on the average.
+    rounding: Vec<Vec<f32>>,
 }
 
 impl Calibration {
@@ -30,19 +33,38 @@ impl Calibration {
         if n == 0 {
             return Err(Error::new(ErrorKind::Argument, "", "no pictures to calibrate with"));
         }
-        let maps = maps(&extractor.variables().network.stages());
-        let measured: Vec<Value> = maps.iter().map(|map| map.measured).collect();
+        let variables = extractor.variables();
+        let stages = variables.network.stages();
+        let maps = maps(&stages);
+        let inputs = conv_inputs(&stages);
+        let read = inputs.iter().flatten().map(|(_, value)| *value);
+        let values: BTreeSet<Value> = maps.iter().map(|map| map.measured).chain(read).collect();
+        let values: Vec<Value> = values.into_iter().collect();
         let mut ranges: Vec<Range> = maps.iter().map(|map| Range::new(map.lrn)).collect();
+        let mut means: BTreeMap<Value, Means> =
+            values.iter().map(|value| (*value, Means::default())).collect();
         // One by one, since all maps of a picture are kept meanwhile: some 13 MB at 224x224.
         for picture in images.iter_rows() {
             let picture = Tensor::new([1, h, w, 3], picture.to_vec())?;
-            let results = extractor.run_in(Precision::F32, &picture, Mode::Inference, &measured)?;
-            for (range, result) in ranges.iter_mut().zip(&results) {
-                range.add(result);
+            let results = extractor.run_in(Precision::F32, &picture, Mode::Inference, &values)?;
+            let result = |value| &results[values.binary_search(&value).expect("every value was asked for")];
+            for (range, map) in ranges.iter_mut().zip(&maps) {
+                range.add(result(map.measured));
+            }
+            for (means, result) in means.values_mut().zip(&results) {
+                means.add(result);
             }
         }
-        let steps = maps.iter().map(|map| map.value).zip(ranges.iter().map(Range::step)).collect();
-        Ok(Calibration { steps })
+        let steps: BTreeMap<Value, f32> =
+            maps.iter().map(|map| map.value).zip(ranges.iter().map(Range::step)).collect();
+        let convs = variables.network.convs();
+        let rounding = variables.convs.iter().zip(&convs).zip(inputs).map(|((numbers, conv), input)| {
+            let Some((map, values)) = input else { return vec![0.0; conv.shape[3]] };
+            let folded = numbers.fold(variables.epsilon);
+            let filter = Filter { weights: &folded.weights, bias: &folded.bias, shape: conv.shape };
+            rounding_bias(&filter, steps[&map], &means[&values].per_channel())
+        });
+        Ok(Calibration { rounding: rounding.collect(), steps })
     }
 
     /// Whether it has a step for every map of the network with these stages.
@@ -54,6 +76,64 @@ impl Calibration {
     pub(crate) fn step(&self, value: Value) -> f32 {
         self.steps[&value]
     }
+
+    /// What rounding the weights of the convolution `index`, one of the network's that it
+    /// [covers](Calibration::covers), adds to each output on the average.
+    pub(crate) fn rounding_bias(&self, index: usize) -> &[f32] {
+        &self.rounding[index]
+    }
+}
+
+/// The mean of each channel of a map.
+#[derive(Default)]
+struct Means {
+    sums: Vec<f64>,
+    pixels: usize,
+}
+
+impl Means {
+    fn add(&mut self, map: &Tensor) {
+        let channels = map.shape().last().copied().unwrap_or(1);
+        self.sums.resize(channels, 0.0);
+        for pixel in map.data().chunks_exact(channels) {
+            self.pixels += 1;
+            self.sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+    }
+
+    fn per_channel(&self) -> Vec<f32> {
+        self.sums.iter().map(|sum| (sum / self.pixels as f64) as f32).collect()
+    }
+}
+
+/// For each convolution, in the order of [`Network::convs`](crate::network::Network::convs), the map whose step its input
+/// has, and the value whose means its input has, or nearly so; none for the one that reads the picture.
+fn conv_inputs(stages: &[Stage]) -> Vec<Option<(Value, Value)>> {
+    let mut inputs = Vec::new();
+    // Pools keep the steps of what they read.
+    let mut input: Option<(Value, Value)> = None;
+    for (index, stage) in stages.iter().enumerate() {
+        let result = Value::Stage(index);
+        match &stage.body {
+            Body::Conv(_) => inputs.push(input),
+            Body::MaxPool(_) => {}
+            Body::Mixed(_) => {
+                let reduced =
+                    [1, 2].map(|branch| Value::Reduced(index, branch)).map(|value| Some((value, value)));
+                // The pool of the last branch raises its means a little.
+                inputs.extend([input, input, reduced[0], input, reduced[1], input]);
+            }
+        }
+        let step = match (&stage.body, input) {
+            (Body::MaxPool(_), Some((map, _))) => map,
+            _ => result,
+        };
+        input = Some(match stage.norm {
+            Some(_) => (Value::Normed(index), Value::Normed(index)),
+            None => (step, result),
+        });
+    }
+    inputs
 }
 
 /// A map that has a step of its own.
@@ -99,7 +179,7 @@ struct Range {
 const BINS: usize = 4096;
 /// How much wider the ranges are than is best for the pictures measured. Others may have larger numbers, and one that is
 /// cut off does more harm than all that are rounded a little less finely.
-const MARGIN: f32 = 1.5;
+const MARGIN: f32 = 1.35;
 /// Of the pixels of a map that is normalised, one in so many is kept.
 const SAMPLE: usize = 61;
 

@@ -192,7 +192,7 @@ impl<'a> Layer<'a> {
         (numbers, epsilon): (&'a ConvVariables, f32),
         (shape, size): ([usize; 4], [usize; 2]),
         mode: Mode,
-        kernels: Option<&Kernels>,
+        (kernels, rounding): (&Kernels, Option<&[f32]>),
     ) -> Layer<'a> {
         if let (Shift::BatchNorm { beta, .. }, Mode::BatchStatistics) = (&numbers.shift, mode) {
             let folded = Folded { weights: numbers.weights.clone(), bias: vec![0.0; shape[3]] };
@@ -200,7 +200,9 @@ impl<'a> Layer<'a> {
             return Layer { shape, folded, beta: Some(beta), transformed: None };
         }
         let mut layer = Layer { shape, folded: numbers.fold(epsilon), beta: None, transformed: None };
-        if let Some(kernels) = kernels.filter(|_| winograd::pays(shape, size)) {
+        if let Some(rounding) = rounding {
+            layer.folded.bias.iter_mut().zip(rounding).for_each(|(bias, rounding)| *bias -= rounding);
+        } else if winograd::pays(shape, size) {
             layer.transformed = Some(TransformedFilter::new(kernels, layer.filter()));
             layer.folded.weights = Vec::new();
         }
@@ -220,8 +222,8 @@ impl<'a> Layer<'a> {
 fn layers<'a>(
     variables: &'a Variables,
     request: &Request,
-    kernels: Option<&'static Kernels>,
-    threads: NonZeroUsize,
+    (kernels, threads): (&'static Kernels, NonZeroUsize),
+    calibration: Option<&Calibration>,
 ) -> Vec<Layer<'a>> {
     let convs = variables.network.sized_convs(request.size);
     let next = AtomicUsize::new(0);
@@ -232,7 +234,8 @@ fn layers<'a>(
             convs.get(index).map(|conv| (index, conv))
         } {
             let numbers = (&variables.convs[index], variables.epsilon);
-            done.push((index, Layer::new(numbers, (conv.shape, *size), request.mode, kernels)));
+            let rounding = calibration.map(|calibration| calibration.rounding_bias(index));
+            done.push((index, Layer::new(numbers, (conv.shape, *size), request.mode, (kernels, rounding))));
         }
         done
     };
@@ -257,8 +260,7 @@ impl<'a> Planner<'a> {
         (kernels, threads): (&'static Kernels, NonZeroUsize),
         calibration: Option<&'a Calibration>,
     ) -> Planner<'a> {
-        let transforming = Some(kernels).filter(|_| calibration.is_none());
-        let layers = layers(variables, request, transforming, threads);
+        let layers = layers(variables, request, (kernels, threads), calibration);
         Planner {
             variables,
             request,
