@@ -279,7 +279,12 @@ impl Export {
         let own = [Some(handle.to_owned()), Some(export::checkpoint_v2_files(handle)[1].clone())];
         for target in self.targets() {
             let Some(found) = canonical(&target) else { continue };
-            if own.iter().flatten().filter_map(|own| canonical(own)).any(|own| own.starts_with(&found)) {
+            if own
+                .iter()
+                .flatten()
+                .filter_map(|own| canonical(own))
+                .any(|own| own.starts_with(&found) || found.starts_with(&own))
+            {
                 let message = format!("{} is the module and cannot be the output too", target.display());
                 return Err(wrong_usage(message));
             }
