@@ -73,6 +73,7 @@ class Comparison:
             "feature vector module from a classification module",
         )
         self.training(self.export(features, "hub"), images[:4], golden)
+        self.classifier_training(self.export(slim, "hub"), images[:4])
         self.others(slim, images, wanted, "TF-Slim")
 
         images, wanted = self.caffe_goldens()
@@ -197,6 +198,25 @@ class Comparison:
             self.compare("variables after one step, relative L2, the worst", 1 + worst, 1.0, 1e-3)
             self.equal("the loss falls", bool(session.run(loss) < before), True)
 
+    def classifier_training(self, path, images):
+        print('classification module: hub.Module(tags={"train"}, trainable=True)')
+        with tf1.Graph().as_default(), tf1.Session() as session:
+            module = hub.Module(path, trainable=True, tags={"train"})
+            logits = module(images)
+            losses = tf1.get_collection(tf1.GraphKeys.REGULARIZATION_LOSSES)
+            updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
+            sizes = [len(losses), len(updates), len(tf1.trainable_variables())]
+            self.equal("losses, updates, trainable variables", sizes, [58, 114, 116])
+            loss = tf1.losses.sparse_softmax_cross_entropy([1, 2, 3, 4], logits) + tf1.add_n(losses)
+            with tf1.control_dependencies(updates):
+                step = tf1.train.GradientDescentOptimizer(0.001).minimize(loss)
+            session.run(tf1.global_variables_initializer())
+            before = np.mean([session.run(loss) for _ in range(5)])
+            self.equal("dropout differs from run to run", bool((session.run(logits) != session.run(logits)).any()), True)
+            for _ in range(5):
+                session.run(step)
+            self.equal("the loss falls", bool(np.mean([session.run(loss) for _ in range(5)]) < before), True)
+
     def paper_training(self, path, images):
         print('GoogLeNet\'s module: hub.Module(tags={"train"}, trainable=True)')
         with tf1.Graph().as_default(), tf1.Session() as session:
@@ -219,6 +239,13 @@ class Comparison:
         self.equal("outputs of serving_default", sorted(outputs), ["default", "probabilities"])
         self.compare("logits by tf.saved_model.load", outputs["default"], wanted["logits"], 1e-5)
         self.compare("probabilities", outputs["probabilities"], tf.nn.softmax(wanted["logits"]), 1e-4)
+
+        with tf1.Graph().as_default(), tf1.Session() as session:
+            tf1.saved_model.load(session, ["serve"], self.export(module, "saved-model"))
+            graph = tf1.get_default_graph()
+            saved = session.run("save/control_dependency:0", {"save/filename:0": str(self.folder / "again")})
+            again = tf.train.load_checkpoint(saved.decode())
+            self.equal("variables that its own operations save", len(again.get_variable_to_shape_map()), len(graph.get_collection("variables")))
 
         definition = tf1.GraphDef.FromString(pathlib.Path(self.export(module, "frozen-graph")).read_bytes())
         with tf1.Graph().as_default(), tf1.Session() as session:

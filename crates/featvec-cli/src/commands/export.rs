@@ -193,7 +193,11 @@ impl Export {
             Format::Safetensors => export::to_safetensors(variables, &path),
             Format::Onnx => unreachable!("written elsewhere"),
         }
-        .map_err(|error| error.within(&line::shown(&self.output)))?;
+        .map_err(|error| match error.kind() {
+            // The place is a temporary one that nobody has seen.
+            ErrorKind::Io => Error::new(ErrorKind::Io, line::shown(&self.output), error.message()),
+            _ => error.within(&line::shown(&self.output)),
+        })?;
         staged.commit(CHECKPOINT_STATE)?;
         let run = match self.format {
             Format::SavedModel | Format::FrozenGraph => "",
