@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::support::{FEATURE_VECTOR, Run, featvec, lines, program, shared};
+use super::support::{FEATURE_VECTOR, Run, featvec, lines, program, run, shared};
 
 /// A folder of pictures by class: plain colours with stripes, each class with colours of its own.
 struct Pictures {
@@ -34,15 +34,20 @@ impl Pictures {
 
     /// Runs `featvec retrain` on the folder `pictures` of the test's folder, with a feature cache of the test's own.
     fn retrain(&self, args: &[&str]) -> Option<Run> {
-        Some(featvec(self.command(args)?))
+        Some(self.featvec(&self.command(args)?))
     }
 
     fn command(&self, args: &[&str]) -> Option<Vec<PathBuf>> {
         let mut command = vec!["retrain".into(), "--module".into(), shared(FEATURE_VECTOR)?];
-        command.extend(["-o".into(), self.path("out"), "--feature-cache".into(), self.path("features")]);
+        command.extend(["-o", "out", "--feature-cache", "features"].map(PathBuf::from));
         command.extend(args.iter().map(PathBuf::from));
-        command.push(self.path("pictures"));
+        command.push("pictures".into());
         Some(command)
+    }
+
+    /// Runs the program in the test's folder: paths without its random name are split in the same way each time.
+    fn featvec(&self, args: &[PathBuf]) -> Run {
+        run(program().current_dir(self.folder.path()).args(args), b"")
     }
 
     fn metrics(&self) -> Value {
@@ -172,9 +177,9 @@ fn a_folder_that_is_split_already_is_taken_as_it_is() {
     let command = pictures.command(&["--force", "--test-folder", val.to_str().unwrap()]).unwrap();
     let command: Vec<PathBuf> = command
         .into_iter()
-        .map(|arg| if arg == pictures.path("pictures") { arg.join("train") } else { arg })
+        .map(|arg| if arg == Path::new("pictures") { arg.join("train") } else { arg })
         .collect();
-    featvec(command).exits(0);
+    pictures.featvec(&command).exits(0);
     assert_eq!(pictures.metrics()["accuracy"]["of"], 12);
 }
 
@@ -220,34 +225,34 @@ fn folders_that_make_no_sense_are_refused_before_anything_is_done() {
     let pictures = Pictures::new(2);
     let refused = |args: &[&str], reason: &str| {
         let command = ["retrain", "--module", "no/such/module"].iter().chain(args);
-        let run = featvec(command).exits(2).says(reason);
+        let command: Vec<PathBuf> = command.map(PathBuf::from).collect();
+        let run = pictures.featvec(&command).exits(2).says(reason);
         assert_eq!(run.stdout, "");
     };
-    let path = |name: &str| pictures.path(name).into_os_string().into_string().unwrap();
-    let (folder, out) = (path("pictures"), path("out"));
-    refused(&["-o", &out, &path("absent")], "absent: No such file");
-    refused(&["-o", &out, &path("pictures/red")], "no sub-folder with pictures in it");
-    refused(&["-o", &path("pictures/out"), &folder], "among the pictures");
-    refused(&["-o", &path("."), &folder], "a folder with other things in it");
-    refused(&["-o", &path("pictures/red/picture 0.bmp"), &folder], "among the pictures");
-    refused(&["-o", &path("no/such/folder"), &folder], "No such file");
+    let (folder, out) = ("pictures", "out");
+    refused(&["-o", out, "absent"], "absent: No such file");
+    refused(&["-o", out, "pictures/red"], "no sub-folder with pictures in it");
+    refused(&["-o", "pictures/out", folder], "among the pictures");
+    refused(&["-o", ".", folder], "a folder with other things in it");
+    refused(&["-o", "pictures/red/picture 0.bmp", folder], "among the pictures");
+    refused(&["-o", "no/such/folder", folder], "No such file");
     refused(
-        &["-o", &out, "--validation-percentage", "60", "--test-percentage", "40", &folder],
+        &["-o", out, "--validation-percentage", "60", "--test-percentage", "40", folder],
         "no picture is left",
     );
-    refused(&["-o", &out, "--test-percentage", "100", &folder], "below 100");
-    refused(&["-o", &out, "--strength", "0", &folder], "positive");
-    refused(&["-o", &out, "--steps", "5", &folder], "--sgd");
-    refused(&["-o", &out, "--sgd", "--balance", &folder], "cannot be used with");
-    refused(&["-o", &out, "--validation-folder", &folder, &folder], "--test-folder");
-    refused(&["-o", &out, &folder], "no/such/module");
+    refused(&["-o", out, "--test-percentage", "100", folder], "below 100");
+    refused(&["-o", out, "--strength", "0", folder], "positive");
+    refused(&["-o", out, "--steps", "5", folder], "--sgd");
+    refused(&["-o", out, "--sgd", "--balance", folder], "cannot be used with");
+    refused(&["-o", out, "--validation-folder", folder, folder], "--test-folder");
+    refused(&["-o", out, folder], "no/such/module");
 
     for class in ["green", CLASSES[0].0] {
         fs::remove_dir_all(pictures.path("pictures").join(class)).unwrap();
     }
     fs::create_dir(pictures.path("pictures/nothing")).unwrap();
-    refused(&["-o", &out, &folder], r#"one class only, "red""#);
-    refused(&["-o", &out, &folder], "without pictures: nothing");
+    refused(&["-o", out, folder], r#"one class only, "red""#);
+    refused(&["-o", out, folder], "without pictures: nothing");
     assert!(!pictures.path("out").exists());
 }
 
@@ -278,7 +283,13 @@ fn a_killed_run_goes_on_where_it_was() {
     let cache = pictures.path("features");
     for _ in 0..3 {
         let before = fs::metadata(&cache).map_or(0, |meta| meta.len());
-        let mut child = program().args(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = program()
+            .current_dir(pictures.folder.path())
+            .args(&command)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let start = Instant::now();
         while fs::metadata(&cache).map_or(0, |meta| meta.len()) <= before + 10_000 {
             assert!(start.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none());
@@ -288,7 +299,7 @@ fn a_killed_run_goes_on_where_it_was() {
         child.wait().unwrap();
         assert!(!pictures.path("out").exists());
     }
-    let run = featvec(&command).exits(0);
+    let run = pictures.featvec(&command).exits(0);
     let told = run.stderr.lines().find(|line| line.contains("feature vectors computed")).unwrap();
     let numbers: Vec<usize> =
         told.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
@@ -303,13 +314,13 @@ fn places_that_cannot_be_written_to_are_told() {
     let Some(mut command) = pictures.command(&[]) else { return };
     let at = command.iter().position(|arg| arg.ends_with("features")).unwrap();
     command[at] = "/proc/features".into();
-    featvec(&command).exits(2).says("/proc/features");
+    pictures.featvec(&command).exits(2).says("/proc/features");
     command[at] = pictures.path("pictures/red/picture 0.bmp");
-    featvec(&command).exits(2).says("not a file of feature vectors");
+    pictures.featvec(&command).exits(2).says("not a file of feature vectors");
     assert!(!pictures.path("out").exists());
 
     let mut command = pictures.command(&[]).unwrap();
     let at = command.iter().position(|arg| arg.ends_with("out")).unwrap();
     command[at] = "/proc/out".into();
-    featvec(&command).exits(2).says("/proc/out");
+    pictures.featvec(&command).exits(2).says("/proc/out");
 }
