@@ -11,3 +11,4 @@ pub mod fetch;
 pub mod inspect;
 pub mod man;
 pub mod presets;
+pub mod retrain;

@@ -123,6 +123,8 @@ impl StagedFolder {
     /// A place that is no longer there; a file where a folder is, or a folder where a file is.
     pub fn commit(self, last: &str) -> Result<()> {
         let at = |path: &Path, error| Error::io(path.display().to_string(), error);
+        // Ctrl-C waits: a folder that was moved away for another one must not be removed before that one is there.
+        let _uninterrupted = unfinished();
         let entries = fs::read_dir(&self.temporary).map_err(|error| at(&self.target, error))?;
         let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
         names.sort_by_key(|name| (name == last, name.clone()));

@@ -30,6 +30,7 @@ mod checkpoint;
 mod checksum;
 mod data_type;
 mod error;
+pub mod events;
 mod files;
 mod grouped;
 mod hub_module;

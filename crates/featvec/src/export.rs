@@ -20,6 +20,7 @@ mod tensorflow;
 pub use featvec_formats::onnx::Model as OnnxModel;
 pub use onnx::to_onnx;
 
+use crate::labels::LABELS_FILE;
 use crate::module::DEFAULT;
 use crate::network::{BATCH_NORM_DECAY, DEFAULT_SIZE};
 use crate::variables::Variables;
@@ -82,9 +83,6 @@ impl GraphOptions {
         })
     }
 }
-
-/// The file beside a module's graphs that names its classes, a line each.
-const LABELS_FILE: &str = "labels.txt";
 
 /// Writes `variables` as the folder of a TF1 Hub module with graphs for inference (no tags) and training (`train`);
 /// `folder` must be empty or not there, and appears whole.

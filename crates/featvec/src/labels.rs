@@ -1,14 +1,17 @@
 //! The names of classes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Module, Result};
 
 /// The 1000 classes of ILSVRC-2012 in ascending order of their WordNet ids: `id names`, one a line.
 const SYNSETS: &str = include_str!("labels/ilsvrc_2012_synsets.txt");
 
 /// The class that TF-Slim put before the thousand.
 const BACKGROUND: &str = "background";
+
+/// The file beside a module's graphs that names its classes, a line each.
+pub const LABELS_FILE: &str = "labels.txt";
 
 /// The longest label file that is read: a thousand bytes for each of ten thousand classes.
 const MAX_BYTES: u64 = 10_000_000;
@@ -57,6 +60,11 @@ impl Labels {
         }
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(&place, error))?;
         Ok(Labels(text.lines().map(|name| Label { name: name.trim().to_string(), synset: None }).collect()))
+    }
+
+    /// The file `labels.txt` in the folder of `module`, if it has one.
+    pub fn beside(module: &Module) -> Option<PathBuf> {
+        module.folder().map(|folder| folder.join(LABELS_FILE)).filter(|file| file.is_file())
     }
 
     /// The label of class `index`.

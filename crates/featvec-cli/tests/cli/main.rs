@@ -8,5 +8,6 @@ mod embed;
 mod export;
 mod help;
 mod inspect;
+mod retrain;
 mod support;
 mod usage;
