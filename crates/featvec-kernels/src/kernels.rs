@@ -5,6 +5,10 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::train::batch_norm::{Gradient, Normalization, Sums};
+use crate::train::lrn::LrnGradientRow;
+use crate::train::planes::Plane;
+use crate::train::pool::PoolGradientRow;
 use crate::winograd::{InputRow, OutputRow};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
@@ -21,6 +25,12 @@ pub struct Kernels {
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
     pub(crate) batch_norm_block: unsafe fn(&NormBlock),
+    pub(crate) moments: unsafe fn(&Plane) -> Sums,
+    pub(crate) normalize: unsafe fn(&Normalization<'_>),
+    pub(crate) gradient_sums: unsafe fn(&Gradient<'_>) -> Sums,
+    pub(crate) normalize_backward: unsafe fn(&Gradient<'_>),
+    pub(crate) max_pool_backward: unsafe fn(&PoolGradientRow),
+    pub(crate) lrn_backward: unsafe fn(&LrnGradientRow),
     pub(crate) peak: unsafe fn(),
     pub(crate) detect: fn() -> bool,
 }
@@ -162,6 +172,38 @@ macro_rules! entry_points {
             unsafe { crate::norm::batch_norm_block($simd { _proof: () }, block) }
         }
         $(#[$feature])*
+        unsafe fn moments(plane: &crate::train::planes::Plane) -> crate::train::batch_norm::Sums {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::moments_of_plane($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn normalize(plane: &crate::train::batch_norm::Normalization<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::normalize_plane($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn gradient_sums(
+            plane: &crate::train::batch_norm::Gradient<'_>,
+        ) -> crate::train::batch_norm::Sums {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::gradient_sums($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn normalize_backward(plane: &crate::train::batch_norm::Gradient<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::gradient_of_plane($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn max_pool_backward(row: &crate::train::pool::PoolGradientRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::pool::gradient_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn lrn_backward(row: &crate::train::lrn::LrnGradientRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::lrn::gradient_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
         unsafe fn peak() {
             const CHAINS: usize = [$($vectors),*].len() * crate::kernels::count!($rows);
             crate::peak::peak::<$simd, CHAINS>($simd { _proof: () });
@@ -182,6 +224,12 @@ macro_rules! entry_points {
             mean_block,
             lrn_row,
             batch_norm_block,
+            moments,
+            normalize,
+            gradient_sums,
+            normalize_backward,
+            max_pool_backward,
+            lrn_backward,
             peak,
             detect: || $detect,
         };

@@ -1,5 +1,7 @@
 //! The trained numbers of a network, layer by layer, in the form that training changes them.
 
+mod random;
+
 use featvec_kernels::Affine;
 
 use crate::network::{BETA, BIASES, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};

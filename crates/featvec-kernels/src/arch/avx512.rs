@@ -10,6 +10,8 @@ simd_by_intrinsics! {
     mul_add: |a, b, c| _mm512_fmadd_ps(a, b, c),
     add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps, max: _mm512_max_ps,
     sqrt: _mm512_sqrt_ps,
+    where_greater: |a, b, x| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), x),
+    where_equal: |a, b, x| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), x),
 }
 
 // 14 x 2 accumulators, 2 filter vectors and 1 broadcast fill the 32 registers.

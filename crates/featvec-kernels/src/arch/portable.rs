@@ -67,6 +67,14 @@ impl Simd for Portable {
     fn sqrt(self, a: Self::V) -> Self::V {
         zip(a, a, |a, _| a.sqrt())
     }
+    #[inline(always)]
+    fn where_greater(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V {
+        core::array::from_fn(|i| if a[i] > b[i] { x[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn where_equal(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V {
+        core::array::from_fn(|i| if a[i] == b[i] { x[i] } else { 0.0 })
+    }
 }
 
 crate::kernels::entry_points! {

@@ -1,0 +1,4 @@
+//! Training.
+
+pub mod learning_rate;
+pub mod loss;
