@@ -49,8 +49,9 @@ mod tensor_slice;
 pub mod tfrecord;
 mod v1_checkpoint;
 mod varint;
+mod whole;
 
-pub use bundle::BundleWriter;
+pub use bundle::{BundleWriter, write_checkpoint_state};
 pub use caffemodel::{Caffemodel, Layer};
 pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
 pub use checksum::masked_crc32c;
@@ -69,3 +70,4 @@ pub use source::Source;
 pub use tensor::{PartialShape, Tensor, TensorData};
 pub use tensor_proto::TensorProto;
 pub use tensor_slice::{Extent, TensorSlice};
+pub use whole::{write_file, write_whole};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::bundle::STATE;
 use crate::error::TRUNCATED;
 use crate::files::{Files, open_file, read_file};
 use crate::limits::check_limit;
@@ -135,7 +136,6 @@ fn without_top_folder(
 
 /// The file that the text file `checkpoint` names as the latest, if there is that text file.
 fn latest_checkpoint(files: &Files, names: &[String]) -> Result<Option<String>> {
-    const STATE: &str = "checkpoint";
     /// It holds two names or a few.
     const MOST_BYTES: u64 = 1 << 20;
     if !names.iter().any(|name| name == STATE) || files.length(STATE)? > MOST_BYTES {
@@ -147,7 +147,8 @@ fn latest_checkpoint(files: &Files, names: &[String]) -> Result<Option<String>> 
         return Ok(None);
     };
     // Where it was when it was written matters less than that it is here now.
-    let name = path.trim().trim_matches(['"', '\'']).rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = path.trim().trim_matches(['"', '\'']).replace("\\\"", "\"");
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let found = [format!("{name}.index"), name.to_owned()].into_iter().find(|name| files.contains(name));
     found.map(Some).ok_or_else(|| {
         Error::new(ErrorKind::Mismatch, files.place(STATE), format!("it names {name:?}, which is not here"))
