@@ -7,11 +7,18 @@
 #![forbid(unsafe_code)]
 
 pub mod accuracy;
+mod ahead;
+pub mod augment;
+pub mod batches;
 pub mod bench;
 pub mod cache;
 pub mod calibration;
+pub mod class_folder;
 pub mod classify;
 pub mod compare;
+pub mod crops;
+pub mod evaluation;
+pub mod examples;
 pub mod export;
 pub mod extractor;
 pub mod fetch;
