@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cache, classify, compare, completions, embed, export, fetch, inspect, man, presets,
+    bench, cache, classify, compare, completions, embed, eval, export, fetch, inspect, man, presets,
 };
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
@@ -35,6 +35,7 @@ pub struct Cli {
 enum Command {
     Embed(embed::Embed),
     Classify(classify::Classify),
+    Eval(eval::Eval),
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
     Export(export::Export),
@@ -53,6 +54,7 @@ impl Cli {
         match self.command {
             Command::Embed(embed) => embed.run(&talk),
             Command::Classify(classify) => classify.run(&talk),
+            Command::Eval(eval) => eval.run(&talk),
             Command::Inspect(inspect) => inspect.run(&talk),
             Command::Compare(compare) => compare.run(&talk),
             Command::Export(export) => export.run(&talk),

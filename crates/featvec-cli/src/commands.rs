@@ -6,6 +6,7 @@ pub mod classify;
 pub mod compare;
 pub mod completions;
 pub mod embed;
+pub mod eval;
 pub mod export;
 pub mod fetch;
 pub mod inspect;

@@ -1,11 +1,13 @@
 //! Options that several commands share.
 
+mod examples;
 mod fetch;
 mod module;
 mod pictures;
 mod precision;
 mod size;
 
+pub use examples::ExampleArgs;
 pub use fetch::{FetchArgs, LimitArgs};
 pub use module::{LoadArgs, ModuleArgs};
 pub use pictures::PictureArgs;

@@ -115,7 +115,7 @@ fn offsets(stream: impl Read + Seek, length: u64, (place, limits): (&str, &Limit
     let mut offsets = Vec::new();
     loop {
         let offset = reader.offset();
-        if !reader.skip(length)? {
+        if !reader.pass_over(length)? {
             return Ok(offsets);
         }
         offsets.push(offset);

@@ -148,7 +148,7 @@ impl<R: Read> RecordReader<R> {
 
 impl<R: Read + Seek> RecordReader<R> {
     /// Passes over a record of a stream of `stream_bytes` without reading it; false at the end.
-    pub(crate) fn skip(&mut self, stream_bytes: u64) -> Result<bool> {
+    pub(crate) fn pass_over(&mut self, stream_bytes: u64) -> Result<bool> {
         let Some(length) = self.length()? else { return Ok(false) };
         let (end, left) = (self.offset + framed_bytes(length), stream_bytes.saturating_sub(self.offset));
         if end > stream_bytes {

@@ -98,6 +98,11 @@ impl Labels {
         self.0.get(index)
     }
 
+    /// The name of each class.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|label| label.name.clone()).collect()
+    }
+
     /// How many classes have a label.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -111,11 +116,14 @@ impl Labels {
 
 /// The names in `text`, if each line begins with its own number and a colon.
 fn without_indices(text: &str) -> Option<Vec<&str>> {
-    let name = |(index, line): (usize, &str)| -> Option<&str> {
+    let mut names = Vec::new();
+    for (index, line) in text.lines().enumerate() {
         let (number, name) = line.split_once(':')?;
-        (number.trim().parse() == Ok(index)).then_some(name)
-    };
-    let names: Vec<&str> = text.lines().enumerate().map(name).collect::<Option<_>>()?;
+        if number.trim().parse() != Ok(index) {
+            return None;
+        }
+        names.push(name);
+    }
     (!names.is_empty()).then_some(names)
 }
 

@@ -83,10 +83,10 @@ fn every_cut_of_a_plain_file_is_noticed_when_it_is_opened() {
 fn damage_in_a_record_is_told_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let mut bytes = records();
-    bytes[5 + 2 * FRAME_BYTES - 4 + 12 + 1] ^= 1;
+    let third = 5 + 2 * FRAME_BYTES;
+    bytes[third + 12] ^= 1;
     let opened = RecordFile::open(&file(&folder, &bytes), &small_limits()).unwrap();
     assert_eq!(opened.read(0).unwrap(), RECORDS[0]);
-    let third = 5 + 2 * FRAME_BYTES;
     assert_error(opened.read(2), ErrorKind::Corrupt, &format!("record at byte {third}: its checksum is wrong"));
 }
 
