@@ -5,6 +5,7 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::train::GradientTile;
 use crate::train::batch_norm::{Gradient, Normalization, Sums};
 use crate::train::lrn::LrnGradientRow;
 use crate::train::planes::Plane;
@@ -12,6 +13,7 @@ use crate::train::pool::PoolGradientRow;
 use crate::winograd::{InputRow, OutputRow};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
+pub(crate) type GradientTileFn = unsafe fn(&GradientTile);
 
 /// The kernels of one instruction set. Holding a reference to one is the proof that the processor has it:
 /// the only ways to get one are [`Kernels::best`] and [`Kernels::present`], which ask the processor.
@@ -19,6 +21,8 @@ pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
+    /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
+    pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
     pub(crate) winograd_input: unsafe fn(&InputRow),
     pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
@@ -132,7 +136,7 @@ impl core::fmt::Debug for Kernels {
 macro_rules! entry_points {
     (
         simd: $simd:ident, $(#[$feature:meta])* name: $name:literal, tile: $tile:literal,
-        rows: $rows:tt, vectors: [$($vectors:literal)*],
+        rows: $rows:tt, vectors: [$($vectors:literal)*], gradient_rows: $gradient_rows:tt,
         byte_tiles: $byte_tiles:expr,
         detect: $detect:expr,
     ) => {
@@ -140,6 +144,11 @@ macro_rules! entry_points {
         unsafe fn tile<const STEP: usize, const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::conv::tile::<$simd, STEP, ROWS, VECTORS>($simd { _proof: () }, tile) }
+        }
+        $(#[$feature])*
+        unsafe fn gradient_tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::train::GradientTile) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::gradient_tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
@@ -218,6 +227,7 @@ macro_rules! entry_points {
                 of_image: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
             },
             byte_tiles: $byte_tiles,
+            gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
             winograd_input,
             winograd_output,
             max_pool_row,
@@ -264,6 +274,11 @@ macro_rules! tiles {
     ($tile:ident, $step:expr, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<{ $step }, $rows, $vectors>),*] };
 }
 
+/// The tiles of a filter's gradient of one width, from one row up.
+macro_rules! gradient_tiles {
+    ($tile:ident, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<$rows, $vectors>),*] };
+}
+
 /// How many literals a list has.
 macro_rules! count {
     ([$($item:literal)*]) => { [$($item),*].len() };
@@ -272,4 +287,5 @@ macro_rules! count {
 pub(crate) use byte_entry_points;
 pub(crate) use count;
 pub(crate) use entry_points;
+pub(crate) use gradient_tiles;
 pub(crate) use tiles;

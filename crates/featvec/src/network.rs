@@ -447,6 +447,9 @@ pub const MOVING_VARIANCE: &str = "BatchNorm/moving_variance";
 /// The epsilon of TF-Slim's batch normalisation, where no graph says otherwise.
 pub const BATCH_NORM_EPSILON: f32 = 0.001;
 
+/// What TF-Slim's moving averages keep at each step of training.
+pub const BATCH_NORM_DECAY: f32 = 0.9997;
+
 #[cfg(test)]
 mod tests {
     use super::*;

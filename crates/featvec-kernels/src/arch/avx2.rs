@@ -19,7 +19,7 @@ simd_by_intrinsics! {
 crate::kernels::entry_points! {
     simd: Avx2, #[target_feature(enable = "avx2,fma")]
     name: "avx2", tile: "f32_conv_6x16_avx2",
-    rows: [1 2 3 4 5 6], vectors: [1 2],
+    rows: [1 2 3 4 5 6], vectors: [1 2], gradient_rows: [1 2 3 4],
     byte_tiles: BYTE_TILES,
     detect: is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
 }

@@ -18,7 +18,7 @@ simd_by_intrinsics! {
 crate::kernels::entry_points! {
     simd: Avx512, #[target_feature(enable = "avx512f,avx2,fma")]
     name: "avx512", tile: "f32_conv_14x32_avx512",
-    rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14], vectors: [1 2],
+    rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14], vectors: [1 2], gradient_rows: [1 2 3 4 5 6 7 8],
     byte_tiles: super::avx2::BYTE_TILES,
     detect: is_x86_feature_detected!("avx512f") && super::avx2::KERNELS.is_present(),
 }

@@ -18,7 +18,7 @@ simd_by_intrinsics! {
 crate::kernels::entry_points! {
     simd: Neon, #[target_feature(enable = "neon")]
     name: "neon", tile: "f32_conv_6x16_neon",
-    rows: [1 2 3 4 5 6], vectors: [1 2 3 4],
+    rows: [1 2 3 4 5 6], vectors: [1 2 3 4], gradient_rows: [1 2 3 4],
     byte_tiles: BYTE_TILES,
     detect: true,
 }

@@ -80,7 +80,7 @@ impl Simd for Portable {
 crate::kernels::entry_points! {
     simd: Portable,
     name: "portable", tile: "f32_conv_4x8_portable",
-    rows: [1 2 3 4], vectors: [1],
+    rows: [1 2 3 4], vectors: [1], gradient_rows: [1 2 3 4],
     byte_tiles: BYTE_TILES,
     detect: true,
 }

@@ -247,35 +247,40 @@ fn total<S: Simd>(simd: S, [a, b, c, d]: [S::V; CHAINS]) -> [f32; MAX_LANES] {
     lanes
 }
 
-/// The sums of `x - mean` over the rows of a plane, or of their squares.
+/// The sums of `x - shift` over rows of a plane, and of their squares.
 ///
 /// # Safety
 /// The rows can be read.
 #[inline(always)]
-unsafe fn sum_of_rows<S: Simd, const SQUARES: bool>(
+unsafe fn shifted_sums<S: Simd>(
     simd: S,
     (plane, rows): (&Plane, Range<usize>),
-    mean: S::V,
-) -> [f32; MAX_LANES] {
+    shift: &[f32; MAX_LANES],
+) -> [[f32; MAX_LANES]; 2] {
+    // SAFETY: the array has room for a vector of any instruction set.
+    let shift = unsafe { simd.load(shift.as_ptr()) };
     let mut sums = [simd.splat(0.0); CHAINS];
+    let mut squares = sums;
     for y in rows {
         let row = plane.row(y);
         for first in (0..plane.w).step_by(CHAINS) {
-            for (chain, sum) in sums.iter_mut().enumerate() {
+            for chain in 0..CHAINS {
                 if first + chain < plane.w {
                     // SAFETY: a pixel of the row (contract).
-                    let x = simd.sub(unsafe { simd.load(row.add((first + chain) * S::LANES)) }, mean);
-                    *sum = if SQUARES { simd.mul_add(x, x, *sum) } else { simd.add(*sum, x) };
+                    let x = simd.sub(unsafe { simd.load(row.add((first + chain) * S::LANES)) }, shift);
+                    sums[chain] = simd.add(sums[chain], x);
+                    squares[chain] = simd.mul_add(x, x, squares[chain]);
                 }
             }
         }
     }
-    total(simd, sums)
+    [total(simd, sums), total(simd, squares)]
 }
 
 /// The mean of a plane, and the sum of the squares of what differs from it.
 ///
-/// Each strip is read twice, for its own mean first, and joined to those before it: as accurate as two passes over all.
+/// Each strip is read once, shifted by the mean of those before. How far that is from the strip's own mean is part of what
+/// the squares add up to, so that what cancels is never much more than what is left: as accurate as two passes over all.
 ///
 /// # Safety
 /// The plane can be read.
@@ -284,20 +289,24 @@ pub(crate) unsafe fn moments_of_plane<S: Simd>(simd: S, plane: &Plane) -> Sums {
     let [mut mean, mut squares] = [[0.0; MAX_LANES]; 2];
     let mut seen = 0.0;
     for rows in strips(plane) {
-        let count = (rows.len() * plane.w) as f32;
-        // SAFETY: rows of the plane.
-        let sum = unsafe { sum_of_rows::<S, false>(simd, (plane, rows.clone()), simd.splat(0.0)) };
-        let own_mean = sum.map(|sum| sum / count);
-        // SAFETY: as above; the array holds a vector.
-        let own_squares =
-            unsafe { sum_of_rows::<S, true>(simd, (plane, rows), simd.load(own_mean.as_ptr())) };
-        let part = f64::from(count) / (seen + f64::from(count));
-        for lane in 0..S::LANES {
-            let difference = f64::from(own_mean[lane]) - mean[lane];
-            mean[lane] += difference * part;
-            squares[lane] += f64::from(own_squares[lane]) + difference * difference * seen * part;
+        let count = (rows.len() * plane.w) as f64;
+        if rows.start == 0 {
+            // SAFETY: rows of the plane.
+            let [sum, _] = unsafe { shifted_sums(simd, (plane, rows.clone()), &[0.0; MAX_LANES]) };
+            mean = sum.map(|sum| f64::from(sum) / count);
         }
-        seen += f64::from(count);
+        let shift = mean.map(|mean| mean as f32);
+        // SAFETY: as above.
+        let [sum, sum_of_squares] = unsafe { shifted_sums(simd, (plane, rows), &shift) };
+        let part = count / (seen + count);
+        for lane in 0..S::LANES {
+            let sum = f64::from(sum[lane]);
+            let difference = f64::from(shift[lane]) + sum / count - mean[lane];
+            let own_squares = f64::from(sum_of_squares[lane]) - sum * sum / count;
+            mean[lane] += difference * part;
+            squares[lane] += own_squares.max(0.0) + difference * difference * seen * part;
+        }
+        seen += count;
     }
     [mean, squares]
 }

@@ -56,7 +56,7 @@ pub struct Array<F> {
 
 impl<F: Real> Array<F> {
     pub fn new(shape: [usize; 4], data: Vec<F>) -> Array<F> {
-        assert_eq!(data.len(), shape.iter().product());
+        assert_eq!(data.len(), shape.iter().product::<usize>());
         Array { shape, data }
     }
 
@@ -121,7 +121,7 @@ impl Window {
         let start = [0, 1].map(|d| (at[d] * self.stride).wrapping_sub(self.extents[d].before));
         (0..kh * kw).filter_map(move |tap| {
             let (y, x) = (start[0].wrapping_add(tap / kw), start[1].wrapping_add(tap % kw));
-            (y < h && x < w).then_some((tap, y * w + x))
+            (y < h && x < w).then(|| (tap, y * w + x))
         })
     }
 
