@@ -29,6 +29,7 @@ mod checkpoint;
 mod checksum;
 mod data_type;
 mod error;
+pub mod events;
 pub mod example;
 mod files;
 mod grouped;

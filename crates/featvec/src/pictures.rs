@@ -28,10 +28,9 @@ use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use crate::image::{self, DecodeOptions, Orientation};
+use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
 pub use array::{is_array, range_doubt, read_array};
@@ -71,10 +70,19 @@ impl Preparation {
     /// # Panics
     /// If `out` has another length.
     pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Orientation> {
-        // Never more than decoding it may take.
-        let bytes = read_picture(path, self.decode.limits.max_memory_bytes)?;
+        self.prepare_bytes(&self.read(path)?, out)
+    }
+
+    /// Like [`prepare`](Preparation::prepare), from the `bytes` of a file.
+    ///
+    /// # Errors
+    /// Those of [`image::decode`].
+    ///
+    /// # Panics
+    /// If `out` has another length than a row.
+    pub fn prepare_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<Orientation> {
         let [height, width] = self.size;
-        let decoded = image::decode(&bytes, &self.decode)?;
+        let decoded = image::decode(bytes, &self.decode)?;
         self.preset.prepare(&decoded.image, height, width, out);
         Ok(decoded.orientation)
     }
@@ -96,25 +104,18 @@ impl Preparation {
         })?;
         data.resize(len, 0.0);
         let mut outcomes: Vec<Option<Result<Orientation>>> = paths.iter().map(|_| None).collect();
-        // Pictures differ in size by orders of magnitude, so each thread takes the next one when it is free.
         let rows = data.chunks_exact_mut(row_len.max(1));
-        let jobs = Mutex::new(paths.iter().zip(rows).zip(&mut outcomes));
-        let work = || {
-            loop {
-                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(((path, row), outcome)) = job else { break };
-                *outcome = Some(self.prepare(path, row));
-            }
-        };
-        thread::scope(|scope| {
-            // A system that has no more threads to give costs time, not the batch.
-            let _ = (1..threads.get().min(paths.len()))
-                .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, work).map(drop));
-            work();
+        share_out(threads, paths.iter().zip(rows).zip(&mut outcomes), |((path, row), outcome)| {
+            *outcome = Some(self.prepare(path, row));
         });
         let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
         let kept = close_gaps(&mut data, row_len, &outcomes);
         Ok(Batch { images: Tensor::new([kept, height, width, 3], data)?, outcomes })
+    }
+
+    /// The bytes of a picture, which are never more than decoding it may take.
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        read_picture(path, self.decode.limits.max_memory_bytes)
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use featvec::crops::Crops;
-use featvec::evaluation::{Evaluation, EvaluationOptions, Score, confidence_interval, evaluate};
+use featvec::evaluate::Share;
 use featvec::examples::Examples;
+use featvec::recognition::{Recognition, RecognitionOptions, Score, measure};
 use featvec::{Error, ErrorKind, Labels, Module, Preset, Result};
 use serde_json::{Value, json};
 
@@ -89,7 +90,7 @@ impl Eval {
             }
         };
         let preset: Preset = self.preset.parse()?;
-        let options = EvaluationOptions {
+        let options = RecognitionOptions {
             preset,
             decode: preset.decode_options(),
             crops: self.crops,
@@ -103,16 +104,16 @@ impl Eval {
         talk.begin(examples.len());
         let mut fail = |error: &Error| talk.failure(line::shown(error.to_string()));
         let told = (&mut |count| talk.advance(count) as _, &mut fail as _);
-        let evaluation = evaluate(module.extractor(), &examples, &options, told);
+        let recognition = measure(module.extractor(), &examples, &options, told);
         talk.end();
-        let evaluation = evaluation?;
+        let recognition = recognition?;
         let mut stdout = io::stdout().lock();
         match self.format {
-            TextOrJson::Text => self.print(&mut stdout, &evaluation, &examples),
-            TextOrJson::Json => writeln!(stdout, "{}", self.json(&evaluation, &examples, options.size)),
+            TextOrJson::Text => self.print(&mut stdout, &recognition, &examples),
+            TextOrJson::Json => writeln!(stdout, "{}", self.json(&recognition, &examples, options.size)),
         }
         .map_err(Stop::from_stdout)?;
-        Ok(Outcome::of(evaluation.unreadable))
+        Ok(Outcome::of(recognition.unreadable))
     }
 
     /// What the module's classes are called.
@@ -166,12 +167,12 @@ impl Eval {
         Ok(found)
     }
 
-    fn print(&self, stream: &mut impl Write, found: &Evaluation, examples: &Examples) -> io::Result<()> {
-        let Score { pictures, top1, top5 } = found.total;
+    fn print(&self, stream: &mut impl Write, found: &Recognition, examples: &Examples) -> io::Result<()> {
+        let pictures = found.total.pictures;
         writeln!(stream, "pictures  {pictures}, and {} that could not be read", found.unreadable)?;
-        for (name, correct) in [("top-1", top1), ("top-5", top5)] {
-            let share = 100.0 * correct as f64 / pictures as f64;
-            let [low, high] = confidence_interval(correct, pictures).map(|share| 100.0 * share);
+        for (name, share) in [("top-1", found.total.top1_share()), ("top-5", found.total.top5_share())] {
+            let [low, high] = share.interval().map(|share| 100.0 * share);
+            let share = 100.0 * share.value();
             writeln!(stream, "{name}  {share:8.2} %  ({low:.2} to {high:.2} with 95 % confidence)")?;
         }
         if !self.per_class {
@@ -180,22 +181,16 @@ impl Eval {
         writeln!(stream, "\npictures    top-1    top-5  class")?;
         for (name, score) in examples.classes().iter().zip(&found.classes) {
             if score.pictures > 0 {
-                let percent = |correct: usize| 100.0 * correct as f64 / score.pictures as f64;
-                let (top1, top5) = (percent(score.top1), percent(score.top5));
+                let [top1, top5] = [score.top1_share(), score.top5_share()].map(|share| 100.0 * share.value());
                 writeln!(stream, "{:8} {top1:6.2} % {top5:6.2} %  {}", score.pictures, line::shown(name))?;
             }
         }
         Ok(())
     }
 
-    fn json(&self, found: &Evaluation, examples: &Examples, [height, width]: [usize; 2]) -> Value {
-        let share = |correct: usize| {
-            let count = found.total.pictures;
-            json!({
-                "correct": correct,
-                "share": correct as f64 / count as f64,
-                "confidence95": confidence_interval(correct, count),
-            })
+    fn json(&self, found: &Recognition, examples: &Examples, [height, width]: [usize; 2]) -> Value {
+        let share = |share: Share| {
+            json!({ "correct": share.count, "share": share.value(), "confidence95": share.interval() })
         };
         let classes = examples.classes().iter().zip(&found.classes).enumerate();
         let classes = classes.filter(|(_, (_, score))| score.pictures > 0).map(|(index, (name, score))| {
@@ -205,8 +200,8 @@ impl Eval {
         json!({
             "pictures": found.total.pictures,
             "unreadable": found.unreadable,
-            "top1": share(found.total.top1),
-            "top5": share(found.total.top5),
+            "top1": share(found.total.top1_share()),
+            "top5": share(found.total.top5_share()),
             "preset": self.preset,
             "crops": self.crops.count(),
             "size": [height, width],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ahead::Ahead;
 use crate::classify::{softmax, top_k};
 use crate::crops::Crops;
+use crate::evaluate::Share;
 use crate::examples::{Examples, Loaded};
 use crate::extractor::FeatureExtractor;
 use crate::image::DecodeOptions;
@@ -14,7 +15,7 @@ use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
 /// How pictures are given to the network.
 #[derive(Clone, Debug)]
-pub struct EvaluationOptions {
+pub struct RecognitionOptions {
     /// How a picture is prepared.
     pub preset: Preset,
     /// How it is decoded.
@@ -27,12 +28,12 @@ pub struct EvaluationOptions {
     pub batch: NonZeroUsize,
 }
 
-impl EvaluationOptions {
+impl RecognitionOptions {
     /// TF-Slim's: its preset, one view, at `size` `[h, w]`.
-    pub fn new(size: [usize; 2]) -> EvaluationOptions {
+    pub fn new(size: [usize; 2]) -> RecognitionOptions {
         let preset = Preset::SlimEval;
         let batch = NonZeroUsize::new(32).expect("32 is not 0");
-        EvaluationOptions { preset, decode: preset.decode_options(), crops: Crops::One, size, batch }
+        RecognitionOptions { preset, decode: preset.decode_options(), crops: Crops::One, size, batch }
     }
 }
 
@@ -47,9 +48,9 @@ pub struct Score {
     pub top5: usize,
 }
 
-/// What came of an evaluation.
+/// What came of it.
 #[derive(Debug, Default)]
-pub struct Evaluation {
+pub struct Recognition {
     /// All pictures.
     pub total: Score,
     /// By label.
@@ -59,24 +60,21 @@ pub struct Evaluation {
 }
 
 impl Score {
+    /// How often the likeliest class was the right one.
+    pub fn top1_share(&self) -> Share {
+        Share { count: self.top1, total: self.pictures }
+    }
+
+    /// How often the right one was among the five likeliest.
+    pub fn top5_share(&self) -> Share {
+        Share { count: self.top5, total: self.pictures }
+    }
+
     fn add(&mut self, rank: usize) {
         self.pictures += 1;
         self.top1 += usize::from(rank < 1);
         self.top5 += usize::from(rank < 5);
     }
-}
-
-/// The limits of a share of `correct` of `count` that 95 % of samples of this size keep (Wilson's interval).
-pub fn confidence_interval(correct: usize, count: usize) -> [f64; 2] {
-    if count == 0 {
-        return [0.0, 1.0];
-    }
-    /// The normal distribution's 97.5 % point.
-    const Z: f64 = 1.959_963_984_540_054;
-    let (n, share) = (count as f64, correct as f64 / count as f64);
-    let centre = share + Z * Z / (2.0 * n);
-    let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [-1.0, 1.0].map(|side| ((centre + side * spread) / (1.0 + Z * Z / n)).clamp(0.0, 1.0))
 }
 
 /// Classifies all `examples`, whose labels are classes of the network that `extractor` runs, and compares.
@@ -87,12 +85,12 @@ pub fn confidence_interval(correct: usize, count: usize) -> [f64; 2] {
 /// # Errors
 /// A network without classes, or with other ones than the examples; those of [`Examples::load`]; no picture that can be
 /// read; those of [`FeatureExtractor::run`].
-pub fn evaluate(
+pub fn measure(
     extractor: &FeatureExtractor,
     examples: &Arc<Examples>,
-    options: &EvaluationOptions,
+    options: &RecognitionOptions,
     (progress, fail): (&mut dyn FnMut(usize), &mut dyn FnMut(&Error)),
-) -> Result<Evaluation> {
+) -> Result<Recognition> {
     let classes = extractor.variables().network.classes.unwrap_or(0);
     if classes != examples.classes().len() {
         let message = format!("the network has {classes} classes, the pictures {}", examples.classes().len());
@@ -106,11 +104,11 @@ pub fn evaluate(
         let first = number as usize * step;
         Prepared::new(&shared, first..(first + step).min(shared.len()), &prepared_as)
     })?;
-    let mut evaluation = Evaluation { classes: vec![Score::default(); classes], ..Evaluation::default() };
+    let mut recognition = Recognition { classes: vec![Score::default(); classes], ..Recognition::default() };
     for batch in batches {
         let batch = batch?;
         batch.unreadable.iter().for_each(&mut *fail);
-        evaluation.unreadable += batch.unreadable.len();
+        recognition.unreadable += batch.unreadable.len();
         let done = batch.labels.len() + batch.unreadable.len();
         if !batch.labels.is_empty() {
             let logits = extractor.run(&batch.views, Mode::Inference, &[Value::Logits])?.remove(0);
@@ -120,17 +118,17 @@ pub fn evaluate(
                 let predictions = top_k(&mean(views, classes), 5);
                 let rank = predictions.iter().position(|prediction| prediction.index == label);
                 let rank = rank.unwrap_or(predictions.len().max(5));
-                evaluation.total.add(rank);
-                evaluation.classes[label].add(rank);
+                recognition.total.add(rank);
+                recognition.classes[label].add(rank);
             }
         }
         progress(done);
     }
-    if evaluation.total.pictures == 0 {
+    if recognition.total.pictures == 0 {
         let message = format!("none of the {} pictures can be read", examples.len());
         return Err(Error::new(ErrorKind::Argument, "", message));
     }
-    Ok(evaluation)
+    Ok(recognition)
 }
 
 /// The mean of rows of `len` values.
@@ -152,7 +150,7 @@ impl Prepared {
     fn new(
         examples: &Examples,
         indices: std::ops::Range<usize>,
-        options: &EvaluationOptions,
+        options: &RecognitionOptions,
     ) -> Result<Prepared> {
         let ([height, width], crops) = (options.size, options.crops);
         let len = [width, 3, crops.count()].iter().fold(height, |len, factor| len.saturating_mul(*factor));
@@ -180,19 +178,6 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The values that Wilson's formula has in published tables.
-    #[test]
-    fn intervals_are_wilsons() {
-        let close = |found: [f64; 2], expected: [f64; 2]| {
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 5e-4), "{found:?}");
-        };
-        close(confidence_interval(0, 10), [0.0, 0.2775]);
-        close(confidence_interval(5, 10), [0.2366, 0.7634]);
-        close(confidence_interval(10, 10), [0.7225, 1.0]);
-        close(confidence_interval(81, 263), [0.2553, 0.3662]);
-        assert_eq!(confidence_interval(0, 0), [0.0, 1.0]);
-    }
 
     #[test]
     fn means_are_of_columns() {
