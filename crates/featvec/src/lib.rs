@@ -13,6 +13,7 @@ pub mod batches;
 pub mod bench;
 pub mod cache;
 pub mod calibration;
+pub mod checkpoints;
 pub mod class_folder;
 pub mod classify;
 pub mod compare;
@@ -38,8 +39,10 @@ pub mod preset;
 mod random;
 pub mod recognition;
 pub mod split;
+pub mod teacher;
 pub mod tensor;
 pub mod train;
+pub mod training;
 pub mod variables;
 
 pub use cache::Cache;
