@@ -12,3 +12,4 @@ pub mod fetch;
 pub mod inspect;
 pub mod man;
 pub mod presets;
+pub mod train;

@@ -75,6 +75,11 @@ impl Teacher {
         Ok(Teacher { extractor, options })
     }
 
+    /// Whether the labels count beside it.
+    pub fn uses_labels(&self) -> bool {
+        self.options.label_weight > 0.0
+    }
+
     /// What it makes of `images`, `[n, h, w, 3]` in [0, 1].
     ///
     /// # Errors

@@ -24,7 +24,6 @@ pub struct TrainingOptions {
 /// A training run in a folder.
 pub struct Training {
     trainer: Trainer,
-    examples: Arc<Examples>,
     batches: Batches,
     teacher: Option<Teacher>,
     checkpoints: Checkpoints,
@@ -43,14 +42,21 @@ pub struct Step {
     pub data_loss: f32,
     /// That of the weights.
     pub regularization_loss: f32,
-    /// Pictures whose likeliest class was the right one.
-    pub correct: usize,
+    /// Pictures whose likeliest class was the right one; none where labels do not count.
+    pub correct: Option<usize>,
     /// Pictures of the step.
     pub pictures: usize,
     /// The learning rate.
     pub learning_rate: f32,
     /// What is wrong with pictures that were found to be unreadable.
     pub unreadable: Vec<Error>,
+}
+
+impl Step {
+    /// The share of the pictures whose likeliest class was the right one, where labels count.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.correct.map(|correct| correct as f64 / self.pictures.max(1) as f64)
+    }
 }
 
 impl Training {
@@ -72,8 +78,8 @@ impl Training {
             resumed = Some(trainer.global_step());
         }
         let first = trainer.global_step() * trainer.options().accumulate as u64;
-        let batches = Batches::new(Arc::clone(&examples), batches, first)?;
-        Ok(Training { trainer, examples, batches, teacher, checkpoints, options, resumed })
+        let batches = Batches::new(examples, batches, first)?;
+        Ok(Training { trainer, batches, teacher, checkpoints, options, resumed })
     }
 
     /// The step after which it goes on, if it was begun before.
@@ -99,12 +105,13 @@ impl Training {
     pub fn step(&mut self) -> Result<Step> {
         let learning_rate = self.options.schedule.at(self.options.learning_rate, self.steps());
         let accumulate = self.trainer.options().accumulate;
+        let uses_labels = self.teacher.as_ref().is_none_or(Teacher::uses_labels);
         let mut step = Step {
             number: self.steps() + 1,
             loss: 0.0,
             data_loss: 0.0,
             regularization_loss: 0.0,
-            correct: 0,
+            correct: uses_labels.then_some(0),
             pictures: 0,
             learning_rate,
             unreadable: Vec::new(),
@@ -130,7 +137,7 @@ impl Training {
             step.loss += losses.total * part;
             step.data_loss += losses.data * part;
             step.regularization_loss += losses.regularization * part;
-            step.correct += losses.correct;
+            step.correct = step.correct.map(|correct| correct + losses.correct);
             step.pictures += batch.labels.len();
         }
         Ok(step)
@@ -145,10 +152,5 @@ impl Training {
             return Ok(());
         }
         self.checkpoints.save(self.steps(), &self.trainer.state())
-    }
-
-    /// The pictures.
-    pub fn examples(&self) -> &Examples {
-        &self.examples
     }
 }

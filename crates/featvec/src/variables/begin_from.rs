@@ -91,7 +91,7 @@ impl Variables {
             for (_, values) in self.layer_mut(index).named_mut() {
                 match places.next() {
                     Some((_, Some(numbers))) => *values = numbers,
-                    Some((name, None)) => kept.push(name),
+                    Some(((name, _), None)) => kept.push(name),
                     None => unreachable!("every variable has a name"),
                 }
             }
