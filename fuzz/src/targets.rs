@@ -13,6 +13,7 @@ mod module;
 mod npy;
 mod onnx;
 mod picture;
+mod records;
 mod saved_model;
 
 /// What all limits on bytes are set to, so that a lie about a length is far beyond them.
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(onnx::OnnxFile::new()),
         Box::new(picture::Picture::new()),
         Box::new(npy::Npy::new()),
+        Box::new(records::Records::new()),
         Box::new(module::LoadedModule::new()),
     ]
 }
