@@ -1,5 +1,6 @@
 //! Options that several commands share.
 
+mod examples;
 mod fetch;
 mod module;
 mod pictures;
@@ -7,6 +8,7 @@ mod precision;
 mod preparation;
 mod size;
 
+pub use examples::ExampleArgs;
 pub use fetch::{FetchArgs, LimitArgs};
 pub use module::{LoadArgs, ModuleArgs};
 pub use pictures::PictureArgs;

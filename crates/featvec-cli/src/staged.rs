@@ -9,8 +9,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use featvec::{Error, ErrorKind, Result};
 
-/// The code with which shells report a program that was interrupted.
-const INTERRUPTED: i32 = 130;
+use crate::stop::INTERRUPTED;
 
 /// The files and folders that are not in their places yet.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -173,7 +172,7 @@ fn remove_when_interrupted() {
             for path in &*unfinished() {
                 let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             }
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         });
     });
 }

@@ -31,6 +31,7 @@ mod checksum;
 mod data_type;
 mod error;
 pub mod events;
+pub mod example;
 mod files;
 mod grouped;
 mod hub_module;
@@ -40,6 +41,7 @@ pub mod onnx;
 pub mod ordered_code;
 pub mod protobuf;
 mod safetensors;
+mod record_file;
 mod saved_model;
 pub mod source;
 pub mod table;
@@ -58,10 +60,12 @@ pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
 pub use checksum::masked_crc32c;
 pub use data_type::DataType;
 pub use error::{Error, ErrorKind, Result};
+pub use example::Example;
 pub use grouped::grouped;
 pub use hub_module::{HubModule, ImageModuleInfo};
 pub use limits::Limits;
 pub use safetensors::safetensors;
+pub use record_file::RecordFile;
 pub use saved_model::{
     Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Saver, Signature,
     TensorInfo, TensorName, VariableDef,

@@ -7,14 +7,20 @@
 #![forbid(unsafe_code)]
 
 pub mod accuracy;
+mod ahead;
+pub mod augment;
+pub mod batches;
 pub mod bench;
 pub mod cache;
 pub mod calibration;
+pub mod checkpoints;
 pub mod class_folder;
 pub mod classify;
 pub mod compare;
+pub mod crops;
 pub mod data_set;
 pub mod evaluate;
+pub mod examples;
 pub mod export;
 pub mod extractor;
 pub mod feature_cache;
@@ -31,14 +37,17 @@ pub mod pictures;
 pub mod plan;
 pub mod preset;
 mod random;
+pub mod recognition;
 pub mod report;
 pub mod split;
+pub mod teacher;
 pub mod tensor;
 pub mod train;
+pub mod training;
 pub mod variables;
 
 pub use cache::Cache;
-pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, events, grouped, npy};
+pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, events, grouped, npy, source};
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};

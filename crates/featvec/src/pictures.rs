@@ -115,21 +115,25 @@ impl Preparation {
 
     /// The bytes of a picture, which are never more than decoding it may take.
     pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        if is_named_pipe(path) {
-            return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
-                .with_hint("give a file"));
-        }
-        let limit = self.decode.limits.max_memory_bytes;
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-            .map_err(|error| Error::io("", error))?;
-        if bytes.len() as u64 > limit {
-            let message = format!("more than {limit} bytes, which is the limit");
-            return Err(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"));
-        }
-        Ok(bytes)
+        read_picture(path, self.decode.limits.max_memory_bytes)
     }
+}
+
+/// The bytes of the picture `path`, at most `limit` of them.
+pub(crate) fn read_picture(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    if is_named_pipe(path) {
+        return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
+            .with_hint("give a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| Error::io("", error))?;
+    if bytes.len() as u64 > limit {
+        let message = format!("more than {limit} bytes, which is the limit");
+        return Err(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"));
+    }
+    Ok(bytes)
 }
 
 /// Whether opening `path` may wait for ever. A pipe that a shell has opened (`/dev/fd/63`) is a link to one.

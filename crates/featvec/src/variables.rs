@@ -1,11 +1,14 @@
 //! The trained numbers of a network, layer by layer, in the form that training changes them.
 
+mod begin_from;
 mod random;
 
 use featvec_kernels::Affine;
 
 use crate::network::{BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};
 use crate::{Error, ErrorKind, Result};
+
+pub use begin_from::{BeginFrom, Trained};
 
 /// What a convolution adds to its result before the ReLU.
 #[derive(Clone, Debug)]

@@ -11,6 +11,8 @@ fn every_command_has_help_with_examples() {
         "classify",
         "inspect",
         "compare",
+        "eval",
+        "train",
         "export",
         "retrain",
         "bench",
