@@ -103,8 +103,8 @@ impl Eval {
         let examples = Arc::new(examples);
         talk.begin(examples.len());
         let mut fail = |error: &Error| talk.failure(line::shown(error.to_string()));
-        let told = (&mut |count| talk.advance(count) as _, &mut fail as _);
-        let recognition = measure(module.extractor(), &examples, &options, told);
+        let mut advance = |count| talk.advance(count);
+        let recognition = measure(module.extractor(), &examples, &options, (&mut advance, &mut fail));
         talk.end();
         let recognition = recognition?;
         let mut stdout = io::stdout().lock();
