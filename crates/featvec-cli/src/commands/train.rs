@@ -244,7 +244,9 @@ impl Train {
         talk.end();
         let (steps, folder) = (training.steps(), self.output.display());
         if steps < end && interrupt::requested() {
-            talk.note(format_args!("interrupted; {folder} has the checkpoint of step {steps}, to go on from"));
+            talk.note(format_args!(
+                "interrupted; {folder} has the checkpoint of step {steps}, to go on from"
+            ));
             return Ok(Outcome::Interrupted);
         }
         talk.note(format_args!("{steps} steps done; the checkpoint is in {folder}"));
@@ -289,7 +291,8 @@ impl Train {
     /// What the classes in TFRecord files are called.
     fn record_classes(&self) -> Result<Vec<String>> {
         let files = self.examples.record_files();
-        let beside = files.first().map(|file| file.with_file_name("labels.txt")).filter(|file| file.is_file());
+        let beside =
+            files.first().map(|file| file.with_file_name("labels.txt")).filter(|file| file.is_file());
         let Some(file) = self.labels.clone().or(beside) else {
             return Err(wrong_usage("nobody says what the classes of these TFRecord files are")
                 .with_hint("give their names with --labels FILE, one a line"));

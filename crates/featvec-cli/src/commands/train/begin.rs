@@ -3,9 +3,9 @@
 use clap::Args;
 use featvec::extractor::{FeatureExtractor, RunOptions};
 use featvec::network::{Network, Variant};
+use featvec::source::{self, Source};
 use featvec::teacher::{Teacher, TeacherOptions};
 use featvec::variables::{BeginFrom, Trained, Variables};
-use featvec::source::{self, Source};
 use featvec::{Error, ErrorKind, Module, Precision, Result};
 
 use crate::options::{FetchArgs, LoadArgs};
