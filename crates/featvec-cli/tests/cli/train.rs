@@ -203,7 +203,10 @@ fn options_that_make_no_sense_are_refused() {
     let output = runs.path().join("run");
     train(data.path(), &output, &["--steps", "1"]).exits(0);
     let refused = |more: &[&str]| train(data.path(), &output, more).exits(2);
-    refused(&["--train-image-size", "16"]).says("too few for the network");
+    let [data_path, output_path] = [data.path(), &output].map(|path| path.to_str().unwrap());
+    featvec(["train", data_path, "--output", output_path, "--train-image-size", "16"])
+        .exits(2)
+        .says("too few for the network");
     refused(&["--trainable-scopes", "Nothing"]).says("no variable that is trained begins with \"Nothing\"");
     refused(&["--checkpoint-exclude-scopes", "Logits"]).says("--module");
     refused(&["--steps", "1", "--epochs", "1"]).says("cannot be used with");
