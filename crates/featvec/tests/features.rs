@@ -24,7 +24,7 @@ type Outcome = Vec<Option<(Vec<f32>, Origin)>>;
 fn read(module: &Module, preset: Preset, cache: Option<&Path>) -> Outcome {
     let preparation = Preparation::new(preset, module.expected_image_size().unwrap());
     let cache = cache.map(|path| FeatureCache::open(path).unwrap());
-    let mut features = Features::new(module, &preparation, NonZeroUsize::new(3).unwrap(), cache);
+    let mut features = Features::new(module, &preparation, NonZeroUsize::new(3).unwrap(), cache).unwrap();
     let mut origins = Vec::new();
     let vectors = features.read(&photos(), &mut |_, origin| origins.push(origin.ok())).unwrap();
     vectors.into_iter().zip(origins).map(|(vector, origin)| vector.ok().zip(origin)).collect()

@@ -103,8 +103,8 @@ impl Eval {
         let examples = Arc::new(examples);
         talk.begin(examples.len());
         let mut fail = |error: &Error| talk.failure(line::shown(error.to_string()));
-        let told = (&mut |count| talk.advance(count) as _, &mut fail as _);
-        let recognition = measure(module.extractor(), &examples, &options, told);
+        let mut advance = |count| talk.advance(count);
+        let recognition = measure(module.extractor(), &examples, &options, (&mut advance, &mut fail));
         talk.end();
         let recognition = recognition?;
         let mut stdout = io::stdout().lock();
@@ -118,9 +118,8 @@ impl Eval {
 
     /// What the module's classes are called.
     fn labels(&self, module: &Module) -> Result<Labels> {
-        let mismatch = |message: String| {
-            Error::new(ErrorKind::Mismatch, format!("module {}", module.handle()), message)
-        };
+        let mismatch =
+            |message: String| Error::new(ErrorKind::Mismatch, format!("module {}", module.handle()), message);
         let Some(classes) = module.variables().network.classes else {
             let message = "it gives feature vectors only: it has no classifying layer".to_string();
             return Err(mismatch(message).with_hint("give a classification module"));
@@ -181,7 +180,8 @@ impl Eval {
         writeln!(stream, "\npictures    top-1    top-5  class")?;
         for (name, score) in examples.classes().iter().zip(&found.classes) {
             if score.pictures > 0 {
-                let [top1, top5] = [score.top1_share(), score.top5_share()].map(|share| 100.0 * share.value());
+                let [top1, top5] =
+                    [score.top1_share(), score.top5_share()].map(|share| 100.0 * share.value());
                 writeln!(stream, "{:8} {top1:6.2} % {top5:6.2} %  {}", score.pictures, line::shown(name))?;
             }
         }
@@ -189,9 +189,7 @@ impl Eval {
     }
 
     fn json(&self, found: &Recognition, examples: &Examples, [height, width]: [usize; 2]) -> Value {
-        let share = |share: Share| {
-            json!({ "correct": share.count, "share": share.value(), "confidence95": share.interval() })
-        };
+        let share = |share: Share| json!({ "correct": share.count, "share": share.value(), "confidence95": share.interval() });
         let classes = examples.classes().iter().zip(&found.classes).enumerate();
         let classes = classes.filter(|(_, (_, score))| score.pictures > 0).map(|(index, (name, score))| {
             let Score { pictures, top1, top5 } = score;

@@ -1,5 +1,6 @@
 //! `featvec retrain`: a classifier for one's own classes, from a folder of pictures.
 
+mod fine_tune;
 mod folder;
 mod history;
 mod judged;
@@ -7,10 +8,10 @@ mod metrics;
 mod summary;
 mod training;
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use std::{fs, io};
 
 use clap::Args;
 use featvec::data_set::{DataSet, SplitOptions};
@@ -30,6 +31,7 @@ use crate::line;
 use crate::options::{ModuleArgs, PreparationArgs};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
+use fine_tune::{FineTuneArgs, Ground};
 use folder::{OutputFolder, Results};
 use history::Pictures;
 use judged::{Judged, Vectors};
@@ -72,6 +74,9 @@ pub struct Retrain {
 
     #[command(flatten)]
     training: TrainingArgs,
+
+    #[command(flatten)]
+    fine_tune: FineTuneArgs,
 
     #[command(flatten)]
     module: ModuleArgs,
@@ -124,6 +129,7 @@ impl Retrain {
         // What can be refused is refused before a module is downloaded.
         let output = OutputFolder::check(&self.output, &self.folder, self.force)?;
         let set = DataSet::read(&self.folder, &self.split.options()?)?;
+        self.fine_tune.check(&set)?;
         set.warnings.iter().for_each(|warning| talk.note(warning));
         let module = self.load_module(talk)?;
         let preparation = self.prepare.preparation(&module)?;
@@ -133,8 +139,39 @@ impl Retrain {
             fail(path, error, (&mut failures, talk));
         }
         let vectors = self.vectors((&module, &preparation), &set, (&mut failures, talk))?;
-        let trained = self.train(&set, &vectors, (&module, talk))?;
-        let judged = Judged::new(&set, &vectors, &trained);
+        let mut trained = self.train(&set, &vectors, (&module, talk))?;
+        let mut judged = Judged::new(&set, &vectors, (&trained.head, &trained.apart));
+        let mut variables = trained.head.onto(module.variables())?;
+        let checkpoints = output.beside("fine-tuning");
+        let mut fine_tuning = None;
+        let batch = self.prepare.batch(preparation.size);
+        let ground =
+            Ground { set: &set, vectors: &vectors, module: &module, preparation: &preparation, batch };
+        if self.fine_tune.fine_tune {
+            trained.history.continue_by("epoch");
+            let head = (&trained.apart, self.training.seed);
+            let place = (&*checkpoints, &mut trained.history);
+            let Some(mut tuned) = self.fine_tune.run(&ground, head, place, (&mut failures, talk))? else {
+                return Ok(Outcome::Interrupted);
+            };
+            if let Some(best) = tuned.variables {
+                let head_alone = judged.evaluation.accuracy;
+                judged = ground.judge(&best, judged.split)?;
+                let name = judged.name();
+                talk.note(format_args!(
+                    "{name} accuracy with the head alone: {:.1} %",
+                    100.0 * head_alone.value()
+                ));
+                tuned.facts.push((
+                    format!("With the head alone, {name} accuracy"),
+                    format!("{:.1} %", 100.0 * head_alone.value()),
+                ));
+                tuned.json["judged_with_head_alone"] = metrics::share(head_alone);
+                variables = best;
+            }
+            trained.facts.extend(tuned.facts);
+            fine_tuning = Some(tuned.json);
+        }
         if judged.split != Split::Test {
             talk.note(format_args!(
                 "there are no test pictures: the figures are those of the {} pictures, and better than the truth",
@@ -154,18 +191,23 @@ impl Retrain {
         };
         let mut metrics = metrics::evaluation(&judged, &set.labels);
         metrics["training"] = trained.json.clone();
+        metrics["fine_tuning"] = json!(fine_tuning);
         metrics["split"] = json!(counts(&set));
         metrics["module"] = json!(module.handle());
         metrics["preset"] = json!(preparation.preset.name());
         metrics["failures"] = metrics::failures(&failures);
         output.write(&Results {
-            variables: trained.head.onto(module.variables())?,
+            variables,
             graph: self.graph_options((&module, &preparation), &set.labels)?,
             notes: Notes { preset: preparation.preset, exif: preparation.decode.exif },
             metrics,
             report: report.html(),
             events: [Pictures::Training, Pictures::Validation].map(|pictures| trained.events(pictures)),
         })?;
+        if fine_tuning.is_some() {
+            let failed = |error| Error::io(checkpoints.display().to_string(), error);
+            fs::remove_dir_all(&checkpoints).map_err(failed)?;
+        }
         summary::print(&mut io::stdout().lock(), &judged, &set.labels).map_err(Stop::from_stdout)?;
         talk.note(format_args!(
             "wrote {}: a module, and what report.html in it shows",
@@ -200,7 +242,7 @@ impl Retrain {
     ) -> Result<Vec<Option<Vec<f32>>>, Error> {
         let start = Instant::now();
         let batch = self.prepare.batch(preparation.size);
-        let mut features = Features::new(module, preparation, batch, self.features.open()?);
+        let mut features = Features::new(module, preparation, batch, self.features.open()?)?;
         let paths: Vec<PathBuf> = set.pictures.iter().map(|picture| picture.path.clone()).collect();
         let (mut cached, mut computed) = (0, 0);
         talk.begin(paths.len());
