@@ -144,7 +144,11 @@ impl Train {
         let teacher = self.begin.load_teacher(talk)?;
         let (examples, classes) = self.read_examples(teacher.as_ref().map(|t| self.begin.classes_of(t)))?;
         let step_pictures = self.batch.get().saturating_mul(self.accumulate.get());
-        let background = self.background && self.begin_learns_alone(&teacher)?;
+        let learns_alone = match &teacher {
+            Some(teacher) => self.begin.classes_of(teacher)?.is_some(),
+            None => false,
+        };
+        let background = self.background && learns_alone;
         let teacher =
             teacher.map(|teacher| self.begin.teacher(teacher, (classes.len(), background))).transpose()?;
 
@@ -162,6 +166,8 @@ impl Train {
         };
         let len = examples.len();
         let batches = (Arc::new(examples), self.batch_options());
+        // Before anything is written: who comes first decides what Ctrl-C does.
+        interrupt::watch();
         let training = Training::begin((trainer, teacher), batches, &self.output, training_options)?;
         record::labels(&self.output, &classes)?;
         let changed = record::changed(&self.output, &self.options(len));
@@ -187,7 +193,6 @@ impl Train {
         let mut unreadable = 0;
         let (mut saved, mut logged) = (Instant::now(), (Instant::now(), 0));
         let is_watched = std::io::stderr().is_terminal();
-        interrupt::watch();
         match end {
             u64::MAX => talk.begin_steps(),
             end => talk.begin(usize::try_from(end.saturating_sub(training.steps())).unwrap_or(usize::MAX)),
@@ -261,14 +266,6 @@ impl Train {
         }
         let classes = examples.classes().to_vec();
         Ok((examples, classes))
-    }
-
-    /// Whether the network learns from the teacher alone.
-    fn begin_learns_alone(&self, teacher: &Option<featvec::variables::Variables>) -> Result<bool> {
-        match teacher {
-            Some(teacher) => Ok(self.begin.classes_of(teacher)?.is_some()),
-            None => Ok(false),
-        }
     }
 
     /// What the classes in TFRecord files are called.
