@@ -45,6 +45,7 @@ Examples:
   featvec classify --module flowers-model rose.jpg
   featvec retrain --module bvlc_googlenet.caffemodel -o model photos/train --test-folder photos/val
   featvec retrain --module module/ -o model --balance --preset keras-pil photos/
+  featvec retrain --module module/ -o model --fine-tune photos/
   featvec retrain --module module/ -o model --sgd --learning-rate 0.01 --steps 4000 photos/
 
 The head (multinomial logistic regression) is trained to convergence on the module's feature
@@ -55,7 +56,10 @@ as it is split: held-out pictures are the test.
 The output folder is a classification module that `featvec classify` and `embed` take as --module,
 with labels.txt, the preset it was trained with, report.html, metrics.json, events for TensorBoard
 and a checkpoint. Feature vectors are kept in one file as they come: a run that was ended goes on
-where it was, and the next one on the same pictures takes seconds.")]
+where it was, and the next one on the same pictures takes seconds.
+
+With --fine-tune the whole network is trained after the head, some seconds for 100 pictures and
+epoch. Ctrl-C stops it, and the same command goes on from there.")]
 pub struct Retrain {
     /// The pictures: each sub-folder is a class
     #[arg(value_name = "FOLDER", help_heading = "Arguments")]
@@ -125,7 +129,7 @@ struct FeatureArgs {
 const FEATURE_FILE: &str = "features.tfrecord";
 
 impl Retrain {
-    pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
+    pub fn run(self: Box<Self>, talk: &Talk) -> Result<Outcome, Stop> {
         // What can be refused is refused before a module is downloaded.
         let output = OutputFolder::check(&self.output, &self.folder, self.force)?;
         let set = DataSet::read(&self.folder, &self.split.options()?)?;
@@ -149,7 +153,7 @@ impl Retrain {
             Ground { set: &set, vectors: &vectors, module: &module, preparation: &preparation, batch };
         if self.fine_tune.fine_tune {
             trained.history.continue_by("epoch");
-            let head = (&trained.apart, self.training.seed);
+            let head = (&trained.apart, self.training.balance, self.training.seed);
             let place = (&*checkpoints, &mut trained.history);
             let Some(mut tuned) = self.fine_tune.run(&ground, head, place, (&mut failures, talk))? else {
                 return Ok(Outcome::Interrupted);

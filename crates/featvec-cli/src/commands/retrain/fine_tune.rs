@@ -43,7 +43,7 @@ pub struct FineTuneArgs {
     pub fine_tune: bool,
 
     /// Passes over the training pictures, at most
-    #[arg(long, value_name = "N", default_value = "10", requires = "fine_tune")]
+    #[arg(long, value_name = "N", default_value = "8", requires = "fine_tune")]
     epochs: NonZeroU64,
 
     /// End after so many epochs that have not lowered the validation loss
@@ -135,10 +135,17 @@ impl Ground<'_> {
         self.set.of(split).filter(|index| self.vectors[*index].is_some())
     }
 
-    fn examples(&self) -> Examples {
-        let pictures = self.readable(Split::Training).map(|index| &self.set.pictures[index]);
-        let files = pictures.map(|picture| (picture.path.clone(), picture.class)).collect();
-        Examples::from_pictures(files, self.set.labels.clone())
+    /// The pictures to train with; with `balance` as many of each class as of the largest, those of small ones repeatedly.
+    fn examples(&self, balance: bool) -> Examples {
+        let mut classes = vec![Vec::new(); self.set.labels.len()];
+        for picture in self.readable(Split::Training).map(|index| &self.set.pictures[index]) {
+            classes[picture.class].push((picture.path.clone(), picture.class));
+        }
+        let largest = classes.iter().map(Vec::len).max().unwrap_or(0);
+        let files = classes.iter().flat_map(|class| {
+            class.iter().cycle().take(if balance { largest } else { class.len() }).cloned()
+        });
+        Examples::from_pictures(files.collect(), self.set.labels.clone())
     }
 }
 
@@ -163,18 +170,19 @@ impl FineTuneArgs {
     pub fn run(
         &self,
         ground: &Ground<'_>,
-        (head, seed): (&Head, u64),
+        (head, balance, seed): (&Head, bool, u64),
         (folder, history): (&Path, &mut History),
         (failures, talk): (&mut Vec<(PathBuf, String)>, &Talk),
     ) -> Result<Option<Tuned>, Error> {
         let start = Instant::now();
         let variables = head.onto(ground.module.variables())?;
         let first = Judged::of(Split::Validation, (ground.set, ground.vectors), head).evaluation;
-        let examples = ground.examples();
+        let examples = ground.examples(balance);
         let (batch_norm, why) = self.batch_norm(ground.module, examples.len());
         talk.note(format_args!("batch normalisation: {why}"));
         let options = self.options(ground, (&variables, batch_norm), seed)?;
-        let record = self.record(ground, &variables, &options);
+        let mut record = self.record(ground, &variables, &options);
+        record.insert("balance".to_string(), balance.to_string());
         let changed = record::changed(folder, &record);
         if !changed.is_empty() {
             talk.note(format_args!(
@@ -194,9 +202,9 @@ impl FineTuneArgs {
             talk.note(format_args!("going on with fine-tuning after step {step}"));
         }
         let mut told = format!(", validation accuracy {:.1} %", 100.0 * first.accuracy.value());
+        let (steps, loss) = (tuning.all_steps(), first.loss);
         talk.note(format_args!(
-            "fine-tuning: {} steps at most{told} with the head alone",
-            tuning.all_steps()
+            "fine-tuning: {steps} steps at most; head alone: validation loss {loss:.4}{told}"
         ));
         talk.begin(usize::try_from(tuning.all_steps() - tuning.steps()).unwrap_or(usize::MAX));
         let mut saved = Instant::now();
@@ -214,10 +222,10 @@ impl FineTuneArgs {
                         tell(&step, &told, talk);
                         for error in step.unreadable {
                             talk.failure(line::shown(error.to_string()));
-                            failures.push((PathBuf::new(), error.to_string()));
+                            failures.push((PathBuf::from(error.place()), error.message().to_string()));
                         }
                     }
-                    Err(error) if tuning.has_diverged() => diverged = Some(error.to_string()),
+                    Err(error) if tuning.has_diverged() => diverged = Some(error.message().to_string()),
                     Err(error) => return Err(error),
                 }
             }
@@ -239,7 +247,7 @@ impl FineTuneArgs {
         }
         let ended = match &diverged {
             Some(error) => {
-                talk.failure(format_args!("fine-tuning has ended early: {}", line::shown(error.as_str())));
+                talk.failure(format_args!("fine-tuning has ended early: {error} (lower --fine-tune-rate)"));
                 error.clone()
             }
             None if tuning.is_exhausted() => {

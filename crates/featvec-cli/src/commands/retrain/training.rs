@@ -22,7 +22,7 @@ pub struct TrainingArgs {
 
     /// Let every class count the same, however many pictures it has
     #[arg(long)]
-    balance: bool,
+    pub balance: bool,
 
     /// Keep the head that has not seen the validation pictures, instead of fitting it again with them
     #[arg(long)]
