@@ -25,8 +25,7 @@ test:
 # The kernels under the address sanitizer, which stable compilers have behind this switch.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 sanitize:
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p featvec-kernels --test steps --test bytes --test train \
-		--test train_layers --locked \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p featvec-kernels --test kernels --locked \
 		--target $(HOST) --target-dir target/sanitize
 
 # Not part of `check`: featvec, ONNX Runtime and OpenVINO in turns, on a quiet machine; writes the tables of

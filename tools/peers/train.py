@@ -84,7 +84,8 @@ def tensorflow_step(args):
     tf1.disable_eager_execution()
     images = tf1.get_variable("images", initializer=random_images(args.batch), trainable=False)
     module = hub.Module(args.module, trainable=True, tags={"train"})
-    loss = tf.reduce_mean(module(images)) + tf.add_n(tf1.get_collection(tf1.GraphKeys.REGULARIZATION_LOSSES))
+    features = module(tf.convert_to_tensor(images))
+    loss = tf.reduce_mean(features) + tf.add_n(tf1.get_collection(tf1.GraphKeys.REGULARIZATION_LOSSES))
     with tf.control_dependencies(tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)):
         train = tf1.train.GradientDescentOptimizer(1e-9).minimize(loss, var_list=tf1.trainable_variables())
     session = tf1.Session(config=tf1.ConfigProto(

@@ -40,8 +40,8 @@ pub mod npy;
 pub mod onnx;
 pub mod ordered_code;
 pub mod protobuf;
-mod safetensors;
 mod record_file;
+mod safetensors;
 mod saved_model;
 pub mod source;
 pub mod table;
@@ -64,8 +64,8 @@ pub use example::Example;
 pub use grouped::grouped;
 pub use hub_module::{HubModule, ImageModuleInfo};
 pub use limits::Limits;
-pub use safetensors::safetensors;
 pub use record_file::RecordFile;
+pub use safetensors::safetensors;
 pub use saved_model::{
     Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Saver, Signature,
     TensorInfo, TensorName, VariableDef,

@@ -92,9 +92,7 @@ fn unpack(file: &mut File, place: &str, limits: &Limits) -> Result<Option<Vec<u8
     let stream: Box<dyn Read> = match head[..] {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(stream)),
         // The two bytes as one number are a multiple of 31.
-        [method, flags, ..]
-            if method & 0xf == 8 && (u16::from(method) << 8 | u16::from(flags)) % 31 == 0 =>
-        {
+        [method, flags, ..] if method & 0xf == 8 && (u16::from(method) << 8 | u16::from(flags)) % 31 == 0 => {
             Box::new(ZlibDecoder::new(stream))
         }
         _ => return Ok(None),

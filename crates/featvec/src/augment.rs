@@ -77,7 +77,11 @@ impl Augmentation {
             Augmentation::Fast | Augmentation::Full => {
                 let full = self == Augmentation::Full;
                 let size = (image.width(), image.height());
-                Distortion::draw(&mut Draws { random, next: 0 }, size, full).apply(image, (height, width), out);
+                Distortion::draw(&mut Draws { random, next: 0 }, size, full).apply(
+                    image,
+                    (height, width),
+                    out,
+                );
             }
         }
     }

@@ -221,12 +221,10 @@ fn write_checked(
 /// Those of [`Variables::check`].
 pub fn named_tensors(variables: &Variables) -> Result<Vec<(String, NumberTensor)>> {
     variables.check()?;
-    let layers = variables.convs.iter().chain(&variables.logits);
-    let numbers = layers.flat_map(|layer| layer.named().into_iter().map(|(_, values)| values));
-    let tensor = |(variable, values): (crate::network::Variable, &[f32])| {
-        Ok((variable.name, NumberTensor::new(variable.shape, TensorData::F32(values.to_vec()))?))
+    let tensor = |(name, shape, values): (String, Vec<usize>, &[f32])| {
+        Ok((name, NumberTensor::new(shape, TensorData::F32(values.to_vec()))?))
     };
-    variables.network.variables().into_iter().zip(numbers).map(tensor).collect()
+    variables.named().map(tensor).collect()
 }
 
 /// The numbers as a checkpoint of version 2, sorted by name as TensorFlow does it.

@@ -85,7 +85,8 @@ impl Teacher {
     /// # Errors
     /// Those of [`FeatureExtractor::run`].
     pub fn lesson(&self, images: &Tensor) -> Result<Lesson> {
-        let wanted = [(Value::Features, self.options.feature_weight), (Value::Logits, self.options.soft_weight)];
+        let wanted =
+            [(Value::Features, self.options.feature_weight), (Value::Logits, self.options.soft_weight)];
         let mut lesson = Lesson { logits: None, features: None, options: self.options };
         let values: Vec<Value> =
             wanted.iter().filter(|(_, weight)| *weight > 0.0).map(|(value, _)| *value).collect();
@@ -140,8 +141,10 @@ mod tests {
 
     #[test]
     fn a_lesson_is_what_the_teacher_gives() {
-        let images = Tensor::new([2, 32, 32, 3], (0..6144).map(|i| (i % 256) as f32 / 256.0).collect()).unwrap();
-        let expected = extractor(Some(4)).run(&images, Mode::Inference, &[Value::Logits, Value::Features]).unwrap();
+        let images =
+            Tensor::new([2, 32, 32, 3], (0..6144).map(|i| (i % 256) as f32 / 256.0).collect()).unwrap();
+        let expected =
+            extractor(Some(4)).run(&images, Mode::Inference, &[Value::Logits, Value::Features]).unwrap();
         let options = TeacherOptions { background: true, ..TeacherOptions::default() };
         let lesson = Teacher::new(extractor(Some(4)), options, 5).unwrap().lesson(&images).unwrap();
         assert_eq!(lesson.features.as_ref(), Some(&expected[1]));

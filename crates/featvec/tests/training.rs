@@ -126,8 +126,7 @@ fn without_a_readable_picture_there_are_no_batches() {
         std::fs::create_dir(folder.path().join(class)).unwrap();
         std::fs::write(folder.path().join(class).join("x.jpg"), b"no picture").unwrap();
     }
-    let mut batches =
-        Batches::new(examples(folder.path()), options(Augmentation::Fast, 1), 0).unwrap();
+    let mut batches = Batches::new(examples(folder.path()), options(Augmentation::Fast, 1), 0).unwrap();
     let error = batches.next().unwrap().unwrap_err();
     assert!(error.to_string().contains("none of the 2 pictures can be read"), "{error}");
 }
@@ -244,8 +243,7 @@ fn training(data: &Path, run: &Path, threads: usize, teacher: bool) -> Training 
     let trainer =
         Trainer::new(Variables::random(network, 1), options_of_trainer, threads_of_trainer).unwrap();
     let teacher = teacher.then(|| {
-        let extractor =
-            FeatureExtractor::new(Variables::random(network, 9), &RunOptions::default()).unwrap();
+        let extractor = FeatureExtractor::new(Variables::random(network, 9), &RunOptions::default()).unwrap();
         Teacher::new(extractor, TeacherOptions::default(), CLASSES.len()).unwrap()
     });
     let schedule = LearningRate::Exponential { factor: 0.5, decay_steps: 2, staircase: true };
@@ -289,8 +287,7 @@ fn a_checkpoint_of_another_network_is_refused() {
     std::fs::remove_dir_all(data.path().join("ash")).unwrap();
     let network = Network { variant: Variant::Slim, classes: Some(2) };
     let options_of_trainer = TrainOptions { size: SIZE, ..TrainOptions::default() };
-    let trainer =
-        Trainer::new(Variables::random(network, 1), options_of_trainer, NonZeroUsize::MIN).unwrap();
+    let trainer = Trainer::new(Variables::random(network, 1), options_of_trainer, NonZeroUsize::MIN).unwrap();
     let options_of_run = TrainingOptions { learning_rate: 0.01, schedule: LearningRate::Fixed, keep: 2 };
     let data = (examples(data.path()), options(Augmentation::Fast, 1));
     let error = Training::begin((trainer, None), data, run.path(), options_of_run).map(drop).unwrap_err();
@@ -309,8 +306,7 @@ fn a_loss_that_is_no_number_leaves_the_last_checkpoint() {
 
     let network = Network { variant: Variant::Slim, classes: Some(CLASSES.len()) };
     let options_of_trainer = TrainOptions { size: SIZE, accumulate: 2, seed: 3, ..TrainOptions::default() };
-    let trainer =
-        Trainer::new(Variables::random(network, 1), options_of_trainer, NonZeroUsize::MIN).unwrap();
+    let trainer = Trainer::new(Variables::random(network, 1), options_of_trainer, NonZeroUsize::MIN).unwrap();
     let options_of_run = TrainingOptions { learning_rate: 1e30, schedule: LearningRate::Fixed, keep: 2 };
     let pictures = (examples(data.path()), options(Augmentation::Fast, 1));
     let mut bad = Training::begin((trainer, None), pictures, run.path(), options_of_run).unwrap();

@@ -36,7 +36,10 @@ fn the_real_network_recognises_real_photographs() {
     let Some(folder) = photographs(&NAMED, 10) else { return };
     let run = eval(GOOGLENET, &["--format", "json"], folder.path()).unwrap().exits(0);
     let found: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!((&found["pictures"], &found["unreadable"], &found["crops"]), (&40.into(), &0.into(), &1.into()));
+    assert_eq!(
+        (&found["pictures"], &found["unreadable"], &found["crops"]),
+        (&40.into(), &0.into(), &1.into())
+    );
     assert!(found["top1"]["share"].as_f64().unwrap() >= 0.8, "{found}");
     assert!(found["top5"]["share"].as_f64().unwrap() >= 0.95, "{found}");
     let indices: Vec<_> = found["classes"].as_array().unwrap().iter().map(|c| c["index"].as_u64()).collect();
@@ -49,7 +52,9 @@ fn the_real_network_recognises_real_photographs() {
 fn ten_crops_are_told_for_people_too() {
     let Some(folder) = photographs(&NAMED[..2], 3) else { return };
     let run = eval(GOOGLENET, &["--crops", "10", "--per-class"], folder.path()).unwrap().exits(0);
-    for text in ["pictures  6, and 0 that could not be read", "top-1", "top-5", "95 % confidence", "dalmatian"] {
+    for text in
+        ["pictures  6, and 0 that could not be read", "top-1", "top-5", "95 % confidence", "dalmatian"]
+    {
         assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
     }
 }
@@ -96,5 +101,8 @@ fn what_cannot_be_evaluated_is_refused() {
     eval(GOOGLENET, &["--labels-offset", "1"], folder.path()).unwrap().exits(2).says("--labels-offset");
     let picture = sample("cat.bmp").unwrap();
     eval(GOOGLENET, &[], &picture).unwrap().exits(2).says("is it a TFRecord file?");
-    eval(GOOGLENET, &[], &folder.path().join("n02219486")).unwrap().exits(2).says("no sub-folder with pictures");
+    eval(GOOGLENET, &[], &folder.path().join("n02219486"))
+        .unwrap()
+        .exits(2)
+        .says("no sub-folder with pictures");
 }

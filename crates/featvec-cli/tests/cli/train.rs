@@ -73,18 +73,12 @@ fn a_run_that_was_stopped_or_killed_ends_as_if_it_had_not_been() {
 
     let killed = runs.path().join("killed");
     let more = ["--steps", "100000", "--save-steps", "1", "--keep", "2", "--quiet"];
-    let mut child = program()
-        .args(args(data.path(), &killed, &more))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = program().args(args(data.path(), &killed, &more)).stderr(Stdio::null()).spawn().unwrap();
     wait_for(&killed.join("model.ckpt-2.index"));
     child.kill().unwrap();
     child.wait().unwrap();
-    let last = files(&killed).keys().filter_map(|name| {
-        name.strip_prefix("model.ckpt-")?.strip_suffix(".index")?.parse::<u64>().ok()
-    });
-    let last = last.max().unwrap();
+    let step = |name: &String| name.strip_prefix("model.ckpt-")?.strip_suffix(".index")?.parse::<u64>().ok();
+    let last = files(&killed).keys().filter_map(step).max().unwrap();
     let steps = (last + 1).to_string();
     let more = ["--steps", &steps, "--keep", "1"];
     train(data.path(), &killed, &more).exits(0).says(&format!("going on after step {last}"));

@@ -113,8 +113,7 @@ fn a_packed_number_that_is_cut_short_is_noticed() {
 
 #[test]
 fn more_features_than_the_limit_are_refused() {
-    let bytes: Vec<u8> =
-        (0..3).flat_map(|index| feature(&format!("f{index}"), INTS, |_| {})).collect();
+    let bytes: Vec<u8> = (0..3).flat_map(|index| feature(&format!("f{index}"), INTS, |_| {})).collect();
     let limits = Limits { tensors: 2, ..small_limits() };
     assert_error(Example::parse(&bytes, &limits), ErrorKind::Limit, "raise the limit tensors");
 }

@@ -87,7 +87,11 @@ fn damage_in_a_record_is_told_with_its_place() {
     bytes[third + 12] ^= 1;
     let opened = RecordFile::open(&file(&folder, &bytes), &small_limits()).unwrap();
     assert_eq!(opened.read(0).unwrap(), RECORDS[0]);
-    assert_error(opened.read(2), ErrorKind::Corrupt, &format!("record at byte {third}: its checksum is wrong"));
+    assert_error(
+        opened.read(2),
+        ErrorKind::Corrupt,
+        &format!("record at byte {third}: its checksum is wrong"),
+    );
 }
 
 #[test]

@@ -42,7 +42,7 @@ struct Stage {
 }
 
 enum StageBody {
-    Conv(Block),
+    Conv(Box<Block>),
     MaxPool(Pool),
     Mixed(Box<Mixed>),
 }
@@ -134,9 +134,13 @@ impl Pass {
                 Body::Conv(conv) if index == 0 => {
                     let filter = image_convolution(&builder, variables, conv, input);
                     let layers = [(builder.layer, conv.shape[3])];
-                    StageBody::Conv(Block::new(filter, &layers, builder.maps(conv.shape[3], output, 0)))
+                    StageBody::Conv(Box::new(Block::new(
+                        filter,
+                        &layers,
+                        builder.maps(conv.shape[3], output, 0),
+                    )))
                 }
-                Body::Conv(conv) => StageBody::Conv(builder.block(&[(0, conv)], input)),
+                Body::Conv(conv) => StageBody::Conv(Box::new(builder.block(&[(0, conv)], input))),
                 Body::MaxPool(pool) => StageBody::MaxPool(builder.pool(*pool, input)),
                 Body::Mixed(mixed) => StageBody::Mixed(Box::new(Mixed::new(&builder, mixed, input))),
             };

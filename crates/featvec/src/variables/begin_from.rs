@@ -57,8 +57,7 @@ impl Variables {
             let scope = network.variant.scope();
             network.logits().iter().map(|conv| format!("{scope}/{}/", conv.name)).collect()
         };
-        let names: Vec<(String, Vec<usize>)> =
-            self.named().map(|(name, shape, _)| (name, shape)).collect();
+        let names: Vec<(String, Vec<usize>)> = self.named().map(|(name, shape, _)| (name, shape)).collect();
         for prefix in &options.exclude {
             if !names.iter().any(|(name, _)| begins_with(&network, name, prefix)) {
                 let message = format!("no variable's name begins with {prefix:?}, so none can be left out");

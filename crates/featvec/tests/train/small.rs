@@ -126,7 +126,11 @@ fn check_against_plain_loops(variant: Variant, batch_norm: BatchNorm, frozen: &[
     // Statistics of a few pixels magnify the errors of f32, and these choose other sides of a ReLU or a maximum.
     let tolerance = if batch_statistics && variant == Variant::Slim { 2e-2 } else { 2e-3 };
     let found: BTreeMap<String, &[f32]> = trainer.gradients().collect();
-    let is_frozen = |name: &str| trainer.options().frozen.iter().any(|prefix| name.contains(prefix));
+    let scope = format!("{}/", variant.scope());
+    let is_frozen = |name: &str| {
+        let inner = name.strip_prefix(&scope).unwrap();
+        trainer.options().frozen.iter().any(|prefix| inner.starts_with(prefix))
+    };
     for (name, expected) in names.iter().zip(&expected) {
         match found.get(name) {
             Some(found) => {

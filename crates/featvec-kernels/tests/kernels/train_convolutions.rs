@@ -1,30 +1,11 @@
 //! Every convolution of training on every instruction set of this machine against the naive loops, at sizes that leave rests
 //! in each direction: rows of tiles, vectors of channels, blocks of channels, blocks and parts of pixels, borders.
 
-use std::num::NonZeroUsize;
-
 use featvec_kernels::reference::{self, ConvShape};
 use featvec_kernels::train::{Algorithm, Convolution, ImageConvolution, Scratch};
 use featvec_kernels::{Affine, Image, Kernels, Maps, Padding, Team};
 
-/// Reproducible numbers in [-1, 1), multiples of 2^-12.
-struct Numbers(u64);
-
-impl Numbers {
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        (0..len)
-            .map(|_| {
-                self.0 =
-                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ((self.0 >> 51) as f32 - 4096.0) / 4096.0
-            })
-            .collect()
-    }
-}
-
-fn team(threads: usize) -> Team {
-    Team::new(NonZeroUsize::new(threads).unwrap()).unwrap()
-}
+use super::support::{Numbers, loaded, stored, team};
 
 /// The norm of the difference, relative to that of what is expected.
 fn distance(got: &[f32], expected: &[f64]) -> f64 {
@@ -32,19 +13,6 @@ fn distance(got: &[f32], expected: &[f64]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     norm(&mut got.iter().zip(expected).map(|(got, expected)| f64::from(*got) - expected))
         / norm(&mut expected.iter().copied()).max(1e-30)
-}
-
-fn maps(kernels: &'static Kernels, shape: [usize; 3], halo: usize, values: &[f32]) -> Maps {
-    let mut maps = Maps::new(kernels, values.len() / shape.iter().product::<usize>(), shape, halo);
-    maps.load(values);
-    maps
-}
-
-/// The numbers of all images; the halo must still be zero.
-fn stored(maps: &Maps) -> Vec<f32> {
-    let mut values = vec![f32::NAN; maps.images() * maps.shape().iter().product::<usize>()];
-    maps.store(&mut values);
-    values
 }
 
 /// What a convolution makes of a batch: output, gradient to the input, gradients to the filters.
@@ -89,8 +57,8 @@ impl Batch {
         let mut convolution = Convolution::new(kernels, filter, [h, w], algorithm);
         let parts: Vec<&[f32]> = self.parts.iter().map(|(_, weights)| &weights[..]).collect();
         convolution.set_filter(team, scratch, &parts);
-        let input = maps(kernels, [ic, h, w], halo, &self.input);
-        let doutput = maps(kernels, [filter[3], h, w], halo, &self.doutput);
+        let input = loaded(kernels, (self.images, [ic, h, w], halo), &self.input);
+        let doutput = loaded(kernels, (self.images, [filter[3], h, w], halo), &self.doutput);
         let mut output = Maps::new(kernels, self.images, [filter[3], h, w], 1);
         let mut dinput = Maps::new(kernels, self.images, [ic, h, w], 0);
         convolution.forward(team, scratch, &input, &mut output);
@@ -214,7 +182,7 @@ fn the_convolution_of_the_pictures() {
             let pictures = numbers.take(images * h * w * 3);
             convolution.forward(&team, &pictures, &mut output);
             let gradients = numbers.take(images * oh * ow * oc);
-            let doutput = maps(kernels, [oc, oh, ow], 0, &gradients);
+            let doutput = loaded(kernels, (images, [oc, oh, ow], 0), &gradients);
             let mut dfilter = vec![f32::NAN; weights.len()];
             convolution.backward_filter(&team, &mut scratch, &doutput, &mut dfilter);
             let scaled: Vec<f32> = pictures

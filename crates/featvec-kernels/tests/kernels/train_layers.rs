@@ -1,28 +1,13 @@
 //! The layers of training beside convolutions on every instruction set of this machine: against the naive loops, whose
 //! gradients are compared with finite differences, and the same bits for any number of members.
 
-use std::num::NonZeroUsize;
-
 use featvec_kernels::train::{
     Normal, Statistics, global_mean, global_mean_backward, lrn, lrn_backward, max_pool, max_pool_backward,
     max_pool_backward_overwrite, moments, normalize, normalize_backward,
 };
 use featvec_kernels::{Kernels, Lrn, Maps, Pool, Team, reference};
 
-/// Reproducible numbers in [-1, 1), multiples of 2^-12.
-struct Numbers(u64);
-
-impl Numbers {
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        (0..len)
-            .map(|_| {
-                self.0 =
-                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ((self.0 >> 51) as f32 - 4096.0) / 4096.0
-            })
-            .collect()
-    }
-}
+use super::support::{Numbers, loaded, stored, team, worst, worst_of};
 
 /// Images, shape and halo: rests of blocks, one pixel, strips of several rows and several of them, blocks of a batch that
 /// fit the cache and that do not, by one image and by several at a time.
@@ -36,41 +21,6 @@ const BATCHES: [(usize, [usize; 3], usize); 6] = [
 ];
 
 const EPSILON: f32 = 0.001;
-
-fn team(members: usize) -> Team {
-    Team::new(NonZeroUsize::new(members).unwrap()).unwrap()
-}
-
-fn loaded(
-    kernels: &'static Kernels,
-    (images, shape, halo): (usize, [usize; 3], usize),
-    values: &[f32],
-) -> Maps {
-    let mut maps = Maps::new(kernels, images, shape, halo);
-    maps.load(values);
-    maps
-}
-
-fn stored(maps: &Maps) -> Vec<f32> {
-    let mut values = vec![f32::NAN; maps.images() * maps.shape().iter().product::<usize>()];
-    maps.store(&mut values);
-    values
-}
-
-/// The largest difference, relative to the largest value expected.
-fn worst(got: &[f32], expected: &[f64]) -> f64 {
-    let got: Vec<f64> = got.iter().map(|x| f64::from(*x)).collect();
-    worst_of(&got, expected)
-}
-
-fn worst_of(got: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(1e-30f64, |max, x| max.max(x.abs()));
-    let difference = |(got, expected): (&f64, &f64)| (got - expected).abs();
-    // A maximum would pass over what is not a number.
-    assert!(got.iter().all(|x| x.is_finite()));
-    got.iter().zip(expected).map(difference).fold(0.0, f64::max) / largest
-}
 
 /// What a handful of roundings to `f32` can do.
 const TOLERANCE: f64 = 8.0 / (1 << 23) as f64;
