@@ -83,7 +83,7 @@ fn features_that_are_no_numbers_are_told_and_not_kept() {
     let module = Module::load(path.to_str().unwrap()).unwrap();
     let preparation = Preparation::new(Preset::default(), module.expected_image_size().unwrap());
     let cache = FeatureCache::open(&folder.path().join("features")).unwrap();
-    let mut features = Features::new(&module, &preparation, NonZeroUsize::MIN, Some(cache));
+    let mut features = Features::new(&module, &preparation, NonZeroUsize::MIN, Some(cache)).unwrap();
     let vectors = features.read(&photos()[..1], &mut |_, origin| assert!(origin.is_err())).unwrap();
     let error = vectors[0].as_ref().unwrap_err().to_string();
     assert!(error.contains("of this picture is"), "{error}");

@@ -18,7 +18,7 @@ use featvec::data_set::{DataSet, SplitOptions};
 use featvec::export::GraphOptions;
 use featvec::feature_cache::FeatureCache;
 use featvec::features::{Features, Origin};
-use featvec::head::Samples;
+use featvec::head::{Head, Samples};
 use featvec::module::Notes;
 use featvec::pictures::Preparation;
 use featvec::plan::Mode;
@@ -171,6 +171,7 @@ impl Retrain {
                     format!("{:.1} %", 100.0 * head_alone.value()),
                 ));
                 tuned.json["judged_with_head_alone"] = metrics::share(head_alone);
+                trained.head = Head::of(&best).unwrap_or(trained.head);
                 variables = best;
             }
             trained.facts.extend(tuned.facts);

@@ -433,6 +433,10 @@ fn fine_tuning_goes_on_with_what_it_was_begun_with() {
     run.exits(0)
         .says("which is begun again: epochs was 99 and is 1")
         .says("by the statistics of each batch, as asked for");
+    fs::create_dir(&checkpoints).unwrap();
+    fs::write(checkpoints.join("mine"), "").unwrap();
+    pictures.retrain(&["--force", "--fine-tune"]).unwrap().exits(2).says("a folder with other things in it");
+    fs::remove_dir_all(&checkpoints).unwrap();
     let more = ["--force", "--trainable-scopes", "Nothing"];
     let run = pictures.retrain(&[&FINE_TUNE[..], &more].concat()).unwrap();
     run.exits(2).says("no variable that is trained begins with \"Nothing\"");

@@ -22,7 +22,7 @@ use featvec::split::Split;
 use featvec::train::{BatchNorm, Optimizer, TrainOptions, frozen_but};
 use featvec::training::Step;
 use featvec::variables::Variables;
-use featvec::{Error, Module};
+use featvec::{Error, ErrorKind, Module};
 use serde_json::{Value, json};
 
 use super::history::{History, Pictures};
@@ -183,14 +183,18 @@ impl FineTuneArgs {
         let options = self.options(ground, (&variables, batch_norm), seed)?;
         let mut record = self.record(ground, &variables, &options);
         record.insert("balance".to_string(), balance.to_string());
+        let place = folder.display().to_string();
+        if fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()) && !record::is_in(folder) {
+            let message = "the place for checkpoints is a folder with other things in it";
+            return Err(Error::new(ErrorKind::Argument, place, message).with_hint("rename or remove it"));
+        }
         let changed = record::changed(folder, &record);
         if !changed.is_empty() {
             talk.note(format_args!(
-                "{} is of another run, which is begun again: {}",
-                folder.display(),
+                "{place} is of another run, which is begun again: {}",
                 changed.join("; ")
             ));
-            fs::remove_dir_all(folder).map_err(|error| Error::io(folder.display().to_string(), error))?;
+            fs::remove_dir_all(folder).map_err(|error| Error::io(place.clone(), error))?;
         }
         // Before anything is written: who comes first decides what Ctrl-C does.
         interrupt::watch();
@@ -237,8 +241,8 @@ impl FineTuneArgs {
         talk.end();
         if interrupt::requested() && !tuning.is_done() {
             tuning.save()?;
-            let (steps, folder) = (tuning.steps(), folder.display());
-            talk.note(format_args!("interrupted after step {steps}; the same command goes on from {folder}"));
+            let steps = tuning.steps();
+            talk.note(format_args!("interrupted after step {steps}; the same command goes on from {place}"));
             return Ok(None);
         }
         if diverged.is_none() {
@@ -266,7 +270,9 @@ impl FineTuneArgs {
         }
         let kept = match tuning.best() {
             Some((epoch, _)) => {
-                format!("the network after epoch {epoch}, the best on the validation pictures")
+                format!(
+                    "the network after epoch {epoch}, the best on the validation pictures, which it has not seen"
+                )
             }
             None => "the head alone: no fine-tuned network is better on the validation pictures".to_string(),
         };

@@ -20,6 +20,11 @@ const OPTIONS: &str = "options.json";
 /// Options by name.
 pub type Options = BTreeMap<String, String>;
 
+/// Whether a run has written its options to `folder`.
+pub fn is_in(folder: &Path) -> bool {
+    folder.join(OPTIONS).is_file()
+}
+
 /// Those of `options` that an earlier run in `folder` had otherwise, a sentence each.
 pub fn changed(folder: &Path, options: &Options) -> Vec<String> {
     // What cannot be read says nothing.
