@@ -327,8 +327,19 @@ fn places_that_cannot_be_written_to_are_told() {
 
 /// Fine-tuning at 32x32, in batches of 8.
 const FINE_TUNE: [&str; 13] = [
-    "--size", "32", "--batch", "16", "--threads", "2", "--no-refit", "--validation-percentage", "25", "--fine-tune",
-    "--fine-tune-batch", "8", "--quiet",
+    "--size",
+    "32",
+    "--batch",
+    "16",
+    "--threads",
+    "2",
+    "--no-refit",
+    "--validation-percentage",
+    "25",
+    "--fine-tune",
+    "--fine-tune-batch",
+    "8",
+    "--quiet",
 ];
 
 /// The files of the output folder that do not tell the time.
@@ -376,7 +387,8 @@ fn fine_tuning_that_is_killed_or_interrupted_ends_as_if_it_had_not_been() {
             .unwrap();
         let start = Instant::now();
         let has_come = || {
-            let names = fs::read_dir(&checkpoints).into_iter().flatten().flatten().map(|file| file.file_name());
+            let names =
+                fs::read_dir(&checkpoints).into_iter().flatten().flatten().map(|file| file.file_name());
             let steps = names.filter_map(|name| {
                 name.to_str()?.strip_prefix("model.ckpt-")?.strip_suffix(".index")?.parse::<u64>().ok()
             });
