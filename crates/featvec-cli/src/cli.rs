@@ -41,7 +41,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
     Export(export::Export),
-    Retrain(retrain::Retrain),
+    Retrain(Box<retrain::Retrain>),
     Bench(bench::Bench),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),

@@ -147,6 +147,15 @@ impl Head {
         Ok(Fit { head: objective.head(&minimum.place), losses: minimum.values })
     }
 
+    /// The classifying layer of `variables`, if they have one.
+    pub fn of(variables: &Variables) -> Option<Head> {
+        let logits = variables.logits.as_ref()?;
+        let Shift::Bias(biases) = &logits.shift else { return None };
+        let shape = [variables.network.features(), biases.len()];
+        let weights = Tensor::new(shape, logits.weights.clone()).ok()?;
+        Some(Head { weights, biases: biases.clone() })
+    }
+
     /// One that finds all classes equally likely.
     fn zero(samples: &Samples<'_>) -> Head {
         let weights = Tensor::zeros(vec![samples.features, samples.class_count]);

@@ -26,6 +26,7 @@ pub mod extractor;
 pub mod feature_cache;
 pub mod features;
 pub mod fetch;
+pub mod fine_tuning;
 pub mod handle;
 pub mod head;
 pub mod image;
