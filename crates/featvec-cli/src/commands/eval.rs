@@ -102,9 +102,11 @@ impl Eval {
         };
         let examples = Arc::new(examples);
         talk.begin(examples.len());
-        let mut fail = |error: &Error| talk.failure(line::shown(error.to_string()));
-        let mut advance = |count| talk.advance(count);
-        let recognition = measure(module.extractor(), &examples, &options, (&mut advance, &mut fail));
+        let mut see = |count, unreadable: &[Error]| {
+            unreadable.iter().for_each(|error| talk.failure(line::shown(error.to_string())));
+            talk.advance(count);
+        };
+        let recognition = measure(module.extractor(), &examples, &options, &mut see);
         talk.end();
         let recognition = recognition?;
         let mut stdout = io::stdout().lock();
