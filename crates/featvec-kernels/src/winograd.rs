@@ -424,14 +424,17 @@ impl TransformedFilter {
     }
 
     /// Room for a filter from `ic` to `oc` channels, all zero.
+    ///
+    /// # Panics
+    /// Where it ends beyond the address space.
     pub(crate) fn zeroed(kernels: &Kernels, [ic, oc]: [usize; 2]) -> TransformedFilter {
         let lanes = kernels.lanes();
-        let depth = ic.next_multiple_of(lanes);
-        let vectors = oc.div_ceil(lanes);
+        let (blocks, vectors) = (ic.div_ceil(lanes), oc.div_ceil(lanes));
+        let len = checked_end(0, [POINTS, blocks, lanes, vectors, lanes].map(Some));
         TransformedFilter {
-            packed: Aligned::zeroed(POINTS * depth * vectors * lanes).into(),
+            packed: Aligned::zeroed(len).into(),
             bias: Aligned::zeroed(vectors * lanes).into(),
-            depth,
+            depth: blocks * lanes,
             vectors,
             tile_name: kernels.tile_name(),
             channels: [ic, oc],
