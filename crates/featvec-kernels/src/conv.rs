@@ -128,7 +128,8 @@ pub(crate) unsafe fn tile<S: Simd, const STEP: usize, const ROWS: usize, const V
             let bias = simd.load(tile.bias.add(v * <S as Simd>::LANES));
             for r in 0..ROWS {
                 let to = tile.outputs[v][r / <S as Dot>::RUN].add(r % <S as Dot>::RUN * S::PIXEL);
-                simd.store(to, simd.max(simd.add(sums[r][v], bias), floor));
+                // In this order, what is not a number comes through, on x86 too.
+                simd.store(to, simd.max(floor, simd.add(sums[r][v], bias)));
             }
         }
     }

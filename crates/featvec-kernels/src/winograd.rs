@@ -314,7 +314,8 @@ pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
                     // SAFETY: a pixel inside the map (contract).
                     unsafe {
                         let to = row.output.add(y * row.pitch + (tile * OUT + x) * S::LANES);
-                        simd.store(to, simd.max(simd.add(line[x], bias), floor));
+                        // In this order, what is not a number comes through, on x86 too.
+                        simd.store(to, simd.max(floor, simd.add(line[x], bias)));
                     }
                 }
             }

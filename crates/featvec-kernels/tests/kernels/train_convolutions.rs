@@ -294,3 +294,27 @@ fn gradients_are_those_of_the_last_pictures() {
     }
     convolution.backward_filter(&team, &mut Scratch::new(), &maps(3), &mut [0.0; 12]);
 }
+
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let (team, mut scratch) = (team(1), Scratch::new());
+    for kernels in Kernels::present() {
+        for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+            let mut convolution = Convolution::new(kernels, [3, 3, 32, 32], [8, 8], algorithm);
+            let mut weights = vec![0.5; 9 * 32 * 32];
+            weights[7] = f32::NAN;
+            convolution.set_filter(&team, &mut scratch, &[&weights]);
+            let input = loaded(kernels, (1, [32, 8, 8], 1), &[1.0; 32 * 64]);
+            let mut output = Maps::new(kernels, 1, [32, 8, 8], 0);
+            convolution.forward(&team, &mut scratch, &input, &mut output);
+            assert!(stored(&output)[63 * 32 + 7].is_nan(), "{kernels:?} {algorithm:?}");
+        }
+        let image = Image::new(0, 2, 2, Padding::default());
+        let affine = Affine { scale: [1.0; 3], offset: [0.0; 3] };
+        let mut convolution = ImageConvolution::new(kernels, (image, affine), [1, 1, 3, 4], 1);
+        convolution.set_filter(&[f32::NAN; 12]);
+        let mut output = Maps::new(kernels, 1, [4, 2, 2], 0);
+        convolution.forward(&team, &[1.0; 12], &mut output);
+        assert!(stored(&output).iter().all(|x| x.is_nan()), "{kernels:?}");
+    }
+}
