@@ -48,7 +48,9 @@ pub mod training;
 pub mod variables;
 
 pub use cache::Cache;
-pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, events, grouped, npy, source};
+pub use featvec_formats::{
+    DataType, Error, ErrorKind, Limits, Result, events, grouped, npy, source, temporary_beside,
+};
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};
