@@ -207,6 +207,7 @@ fn options_that_make_no_sense_are_refused() {
     featvec(["train", data_path, "--output", output_path, "--train-image-size", "16"])
         .exits(2)
         .says("too few for the network");
+    featvec(["train", "nowhere-*", "--output", output_path]).exits(2).says("nowhere-*: no such file");
     refused(&["--trainable-scopes", "Nothing"]).says("no variable that is trained begins with \"Nothing\"");
     refused(&["--checkpoint-exclude-scopes", "Logits"]).says("--module");
     refused(&["--steps", "1", "--epochs", "1"]).says("cannot be used with");
