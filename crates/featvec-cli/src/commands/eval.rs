@@ -126,8 +126,7 @@ impl Eval {
             let message = "it gives feature vectors only: it has no classifying layer".to_string();
             return Err(mismatch(message).with_hint("give a classification module"));
         };
-        let beside = Path::new(module.handle()).join("labels.txt");
-        let named = self.labels.clone().or_else(|| beside.is_file().then_some(beside));
+        let named = self.labels.clone().or_else(|| Labels::beside(module));
         match named {
             Some(file) => {
                 let labels = Labels::read(&file)?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use featvec::batches::BatchOptions;
 use featvec::examples::Examples;
+use featvec::labels::LABELS_FILE;
 use featvec::train::{TrainOptions, Trainer};
 use featvec::training::{Step, Training, TrainingOptions};
 use featvec::{Error, ErrorKind, Labels, Preset, Result};
@@ -271,8 +272,7 @@ impl Train {
     /// What the classes in TFRecord files are called.
     fn record_classes(&self) -> Result<Vec<String>> {
         let files = self.examples.record_files();
-        let beside =
-            files.first().map(|file| file.with_file_name("labels.txt")).filter(|file| file.is_file());
+        let beside = files.first().map(|file| file.with_file_name(LABELS_FILE)).filter(|file| file.is_file());
         let Some(file) = self.labels.clone().or(beside) else {
             return Err(wrong_usage("nobody says what the classes of these TFRecord files are")
                 .with_hint("give their names with --labels FILE, one a line"));

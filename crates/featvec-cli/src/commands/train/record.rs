@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use featvec::events::{EventWriter, event_file_name};
+use featvec::labels::LABELS_FILE;
 use featvec::training::Step;
 use featvec::{Error, ErrorKind, Result};
 
 use crate::staged::Staged;
 
-/// Names of the classes, one a line.
-const LABELS: &str = "labels.txt";
 /// The options that a run depends on, as they were the last time.
 const OPTIONS: &str = "options.json";
 
@@ -51,7 +50,7 @@ pub fn options(folder: &Path, options: &Options) -> Result<()> {
 /// # Errors
 /// Other labels there; a folder that cannot be written to.
 pub fn labels(folder: &Path, classes: &[String]) -> Result<()> {
-    let path = folder.join(LABELS);
+    let path = folder.join(LABELS_FILE);
     let text: String = classes.iter().map(|class| format!("{class}\n")).collect();
     match fs::read_to_string(&path) {
         Ok(before) if before == text => Ok(()),
