@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use featvec_kernels::{Filter, Lrn, reference, rounding_bias};
+use sha2::{Digest, Sha256};
 
 use crate::extractor::FeatureExtractor;
 use crate::network::{Body, DEFAULT_SIZE, Stage};
@@ -65,6 +66,14 @@ impl Calibration {
             rounding_bias(&filter, steps[&map], &means[&values].per_channel())
         });
         Ok(Calibration { rounding: rounding.collect(), steps })
+    }
+
+    /// The SHA-256 of all that is in it: where it is the same, so are the results.
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let numbers = self.steps.values().chain(self.rounding.iter().flatten());
+        numbers.for_each(|number| hash.update(number.to_le_bytes()));
+        hash.finalize().into()
     }
 
     /// Whether it has a step for every map of the network with these stages.

@@ -25,11 +25,20 @@ pub struct RunOptions {
     pub precision: Precision,
 }
 
-/// A network ready to run. It can be shared between threads; runs take turns.
+/// A network ready to run. It can be shared between threads; runs take turns, but those of a [fork] go on at the same
+/// time.
+///
+/// [fork]: FeatureExtractor::fork
 pub struct FeatureExtractor {
+    network: Arc<Prepared>,
+    team: Team,
+    workspace: Mutex<Workspace>,
+}
+
+/// What an extractor has in common with its forks.
+struct Prepared {
     variables: Variables,
     kernels: &'static Kernels,
-    team: Team,
     precision: Precision,
     state: Mutex<State>,
 }
@@ -38,7 +47,6 @@ pub struct FeatureExtractor {
 struct State {
     plans: HashMap<(Precision, Request), Arc<Plan>>,
     calibration: Option<Arc<Calibration>>,
-    workspace: Workspace,
 }
 
 /// The arenas of one run: a batch of 500 with statistics of the batch, or one picture of 16 megapixels on each of two
@@ -79,26 +87,40 @@ impl FeatureExtractor {
                 Error::new(ErrorKind::Argument, "", message).with_hint("by default all cores are used")
             );
         }
-        let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
         let precision = options.precision;
-        Ok(FeatureExtractor { variables, kernels, team, precision, state: Mutex::default() })
+        let network = Prepared { variables, kernels, precision, state: Mutex::default() };
+        FeatureExtractor::on(Arc::new(network), threads)
+    }
+
+    fn on(network: Arc<Prepared>, threads: NonZeroUsize) -> Result<FeatureExtractor> {
+        let team = Team::new(threads).map_err(|error| Error::io("starting threads", error))?;
+        Ok(FeatureExtractor { network, team, workspace: Mutex::default() })
+    }
+
+    /// The same network with `threads` threads and working memory of its own: it runs while this one runs. Variables,
+    /// packed filters and the calibration exist once.
+    ///
+    /// # Errors
+    /// No threads to be had from the operating system.
+    pub fn fork(&self, threads: NonZeroUsize) -> Result<FeatureExtractor> {
+        FeatureExtractor::on(Arc::clone(&self.network), threads)
     }
 
     /// The network's trained numbers.
     pub fn variables(&self) -> &Variables {
-        &self.variables
+        &self.network.variables
     }
 
     /// The kernels in use.
     pub fn kernels(&self) -> &'static Kernels {
-        self.kernels
+        self.network.kernels
     }
 
     /// The name of the micro-kernel that convolutions run on.
     pub fn tile_name(&self) -> &'static str {
-        match self.precision {
-            Precision::F32 => self.kernels.tile_name(),
-            Precision::Int8 => self.kernels.byte_tile_name(),
+        match self.precision() {
+            Precision::F32 => self.kernels().tile_name(),
+            Precision::Int8 => self.kernels().byte_tile_name(),
         }
     }
 
@@ -109,16 +131,21 @@ impl FeatureExtractor {
 
     /// What it computes in.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.network.precision
     }
 
-    /// Sets what the bytes of [`Precision::Int8`] stand for; without, it is [measured](Calibration::measure) on built-in
-    /// pictures by the first run.
+    /// Sets what the bytes of [`Precision::Int8`] stand for, here and in forks; without, it is
+    /// [measured](Calibration::measure) on built-in pictures by the first run.
     pub fn calibrate(&self, calibration: Calibration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.network.state();
         state.calibration = Some(Arc::new(calibration));
         // Those of another calibration, and the one that measured, of no further use.
         state.plans.clear();
+    }
+
+    /// What the bytes of [`Precision::Int8`] stand for, once that is known.
+    pub fn calibration(&self) -> Option<Arc<Calibration>> {
+        self.network.state().calibration.clone()
     }
 
     /// Computes `outputs` for `images`, `[n, h, w, 3]` in [0, 1], red first: each output is `[n, ...]`, in the order
@@ -129,7 +156,7 @@ impl FeatureExtractor {
     /// Images of another shape, or with values that are no numbers; a size or an output that cannot be had (see
     /// [`Plan::new`]).
     pub fn run(&self, images: &Tensor, mode: Mode, outputs: &[Value]) -> Result<Vec<Tensor>> {
-        self.run_in(self.precision, images, mode, outputs)
+        self.run_in(self.precision(), images, mode, outputs)
     }
 
     pub(crate) fn run_in(
@@ -139,9 +166,8 @@ impl FeatureExtractor {
         mode: Mode,
         outputs: &[Value],
     ) -> Result<Vec<Tensor>> {
-        let key = (precision, request(images, mode, outputs)?);
-        let mut state = self.state_for(precision)?;
-        self.run_request(&mut state, images, (&key, outputs)).map(|(tensors, _)| tensors)
+        let plan = self.plan(&(precision, request(images, mode, outputs)?))?;
+        self.run_plan(&plan, &mut self.workspace(), images, outputs)
     }
 
     /// How long each step of a [`run`](FeatureExtractor::run) takes, for all images of the first thread together.
@@ -154,46 +180,32 @@ impl FeatureExtractor {
         mode: Mode,
         outputs: &[Value],
     ) -> Result<Vec<(StepInfo, Duration)>> {
-        let key = (self.precision, request(images, mode, outputs)?);
-        let mut state = self.state_for(self.precision)?;
-        state.workspace.time_steps(true);
-        let result = self.run_request(&mut state, images, (&key, outputs));
-        state.workspace.time_steps(false);
-        let (_, plan) = result?;
-        Ok(plan.program.steps().iter().cloned().zip(state.workspace.step_times()).collect())
+        let plan = self.plan(&(self.precision(), request(images, mode, outputs)?))?;
+        let mut workspace = self.workspace();
+        workspace.time_steps(true);
+        let result = self.run_plan(&plan, &mut workspace, images, outputs);
+        workspace.time_steps(false);
+        result?;
+        Ok(plan.program.steps().iter().cloned().zip(workspace.step_times()).collect())
     }
 
     /// What the processor can do at all: operations a second, by the threads and the instruction set in use, while
     /// nothing but multiply-adds are computed for `duration`.
     pub fn peak_flops(&self, duration: Duration) -> f64 {
-        self.kernels.peak_flops(&self.team, duration)
+        self.kernels().peak_flops(&self.team, duration)
     }
 
-    fn run_request(
+    fn run_plan(
         &self,
-        state: &mut State,
+        plan: &Plan,
+        workspace: &mut Workspace,
         images: &Tensor,
-        (key, outputs): (&(Precision, Request), &[Value]),
-    ) -> Result<(Vec<Tensor>, Arc<Plan>)> {
-        let request = &key.1;
-        let (n, [h, w]) = (images.rows(), request.size);
-        let plan = match state.plans.get(key) {
-            Some(plan) => Arc::clone(plan),
-            None => {
-                let calibration = state.calibration.clone().filter(|_| key.0 == Precision::Int8);
-                let threads = NonZeroUsize::new(self.threads()).unwrap_or(NonZeroUsize::MIN);
-                let workers = (self.kernels, threads);
-                let plan = Plan::new(&self.variables, request, workers, calibration.as_deref())?;
-                let plan = Arc::new(plan);
-                if state.plans.len() >= MAX_PLANS {
-                    state.plans.clear();
-                }
-                state.plans.insert(key.clone(), Arc::clone(&plan));
-                plan
-            }
-        };
+        outputs: &[Value],
+    ) -> Result<Vec<Tensor>> {
+        let n = images.rows();
         let bytes = plan.program.workspace_bytes(n, self.threads());
         if bytes.is_none_or(|bytes| bytes > MAX_WORKSPACE_BYTES) {
+            let [h, w] = plan.request.size;
             let message =
                 format!("{n} pictures of {h}x{w} pixels on {} threads take too much memory", self.threads());
             return Err(Error::new(ErrorKind::Limit, "", message).with_hint("give fewer or smaller pictures"));
@@ -201,8 +213,8 @@ impl FeatureExtractor {
         let mut results: Vec<Tensor> =
             plan.output_shapes.iter().map(|shape| Tensor::zeros([&[n], shape.as_slice()].concat())).collect();
         let mut buffers: Vec<&mut [f32]> = results.iter_mut().map(Tensor::data_mut).collect();
-        plan.program.run(&self.team, &mut state.workspace, images.data(), &mut buffers);
-        let place = |value| request.outputs.binary_search(value).expect("every output was requested");
+        plan.program.run(&self.team, workspace, images.data(), &mut buffers);
+        let place = |value| plan.request.outputs.binary_search(value).expect("every output was requested");
         let mut results: Vec<Option<Tensor>> = results.into_iter().map(Some).collect();
         let mut given: Vec<Tensor> = Vec::with_capacity(outputs.len());
         for (index, value) in outputs.iter().enumerate() {
@@ -213,21 +225,47 @@ impl FeatureExtractor {
             });
             given.push(tensor);
         }
-        Ok((given, plan))
+        Ok(given)
+    }
+
+    /// The plan for `key`, made by whoever asks first while other forks wait for it.
+    fn plan(&self, key: &(Precision, Request)) -> Result<Arc<Plan>> {
+        let mut state = self.state_for(key.0)?;
+        if let Some(plan) = state.plans.get(key) {
+            return Ok(Arc::clone(plan));
+        }
+        let calibration = state.calibration.clone().filter(|_| key.0 == Precision::Int8);
+        let threads = NonZeroUsize::new(self.threads()).unwrap_or(NonZeroUsize::MIN);
+        let workers = (self.kernels(), threads);
+        let plan = Arc::new(Plan::new(self.variables(), &key.1, workers, calibration.as_deref())?);
+        if state.plans.len() >= MAX_PLANS {
+            state.plans.clear();
+        }
+        state.plans.insert(key.clone(), Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    fn workspace(&self) -> MutexGuard<'_, Workspace> {
+        self.workspace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state, with a calibration where one is needed: measured on built-in pictures where nobody has said.
     fn state_for(&self, precision: Precision) -> Result<MutexGuard<'_, State>> {
-        let lock = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = lock();
+        let state = self.network.state();
         if precision == Precision::F32 || state.calibration.is_some() {
             return Ok(state);
         }
         drop(state); // measuring runs the network
         let builtin = Arc::new(Calibration::measure(self, &builtin_pictures())?);
-        let mut state = lock();
+        let mut state = self.network.state();
         state.calibration.get_or_insert(builtin);
         Ok(state)
+    }
+}
+
+impl Prepared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

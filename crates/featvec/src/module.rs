@@ -5,6 +5,7 @@ mod graph;
 mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use featvec_formats::{
@@ -205,6 +206,22 @@ impl Module {
             fixed_size: loaded.fixed_size,
             batch_norm_decay: loaded.batch_norm_decay,
             extractor,
+        })
+    }
+
+    /// The same module with `threads` threads of its own, which runs while this one runs; see
+    /// [`FeatureExtractor::fork`].
+    ///
+    /// # Errors
+    /// No threads to be had from the operating system.
+    pub fn fork(&self, threads: NonZeroUsize) -> Result<Module> {
+        Ok(Module {
+            place: self.place.clone(),
+            tag_sets: self.tag_sets.clone(),
+            tags: self.tags.clone(),
+            signatures: self.signatures.clone(),
+            extractor: self.extractor.fork(threads)?,
+            ..*self
         })
     }
 

@@ -29,7 +29,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::image::{self, DecodeOptions, Orientation};
+use crate::image::{self, DecodeOptions, Decoded, Format, Orientation};
 use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
@@ -47,13 +47,24 @@ pub struct Preparation {
     pub size: [usize; 2],
 }
 
+/// What a picture was before it was prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// The format of the file.
+    pub format: Format,
+    /// Width and height in pixels, of the picture as it was decoded.
+    pub size: [usize; 2],
+    /// The orientation that the file tells, whether it was followed or not.
+    pub orientation: Orientation,
+}
+
 /// Pictures ready for the network.
 #[derive(Debug)]
 pub struct Batch {
     /// `[n, h, w, 3]` in [0, 1]: the pictures that could be prepared, in the order of their paths.
     pub images: Tensor,
     /// For each path what was found in the file, or why it gave no picture.
-    pub outcomes: Vec<Result<Orientation>>,
+    pub outcomes: Vec<Result<Original>>,
 }
 
 impl Preparation {
@@ -69,7 +80,7 @@ impl Preparation {
     ///
     /// # Panics
     /// If `out` has another length.
-    pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Orientation> {
+    pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Original> {
         self.prepare_bytes(&self.read(path)?, out)
     }
 
@@ -80,11 +91,11 @@ impl Preparation {
     ///
     /// # Panics
     /// If `out` has another length than a row.
-    pub fn prepare_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<Orientation> {
+    pub fn prepare_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<Original> {
         let [height, width] = self.size;
-        let decoded = image::decode(bytes, &self.decode)?;
-        self.preset.prepare(&decoded.image, height, width, out);
-        Ok(decoded.orientation)
+        let Decoded { image, format, orientation } = image::decode(bytes, &self.decode)?;
+        self.preset.prepare(&image, height, width, out);
+        Ok(Original { format, size: [image.width(), image.height()], orientation })
     }
 
     /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The
@@ -103,7 +114,7 @@ impl Preparation {
             Error::new(ErrorKind::Limit, "", message).with_hint("--batch takes fewer").with_source(error)
         })?;
         data.resize(len, 0.0);
-        let mut outcomes: Vec<Option<Result<Orientation>>> = paths.iter().map(|_| None).collect();
+        let mut outcomes: Vec<Option<Result<Original>>> = paths.iter().map(|_| None).collect();
         let rows = data.chunks_exact_mut(row_len.max(1));
         share_out(threads, paths.iter().zip(rows).zip(&mut outcomes), |((path, row), outcome)| {
             *outcome = Some(self.prepare(path, row));
@@ -120,7 +131,10 @@ impl Preparation {
 }
 
 /// The bytes of the picture `path`, at most `limit` of them.
-pub(crate) fn read_picture(path: &Path, limit: u64) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// A file that cannot be read; [`ErrorKind::Limit`] for a longer one. The path is not in the error.
+pub fn read_picture(path: &Path, limit: u64) -> Result<Vec<u8>> {
     if is_named_pipe(path) {
         return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
             .with_hint("give a file"));

@@ -96,6 +96,8 @@ impl std::fmt::Display for Precision {
 
 /// A program for one request, and the shapes of its outputs.
 pub struct Plan {
+    /// What it was made for.
+    pub request: Request,
     /// What to run.
     pub program: Program,
     /// Shape of each output for one picture.
@@ -351,7 +353,7 @@ impl<'a> Planner<'a> {
         if self.request.outputs.contains(&Value::Logits) {
             self.logits(mean);
         }
-        Plan { program: self.program, output_shapes: self.output_shapes }
+        Plan { request: self.request.clone(), program: self.program, output_shapes: self.output_shapes }
     }
 
     /// The picture into the arena, and the convolution that reads it.

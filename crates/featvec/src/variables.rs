@@ -4,6 +4,7 @@ mod begin_from;
 mod random;
 
 use featvec_kernels::Affine;
+use sha2::{Digest, Sha256};
 
 use crate::network::{BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};
 use crate::{Error, ErrorKind, Result};
@@ -55,6 +56,22 @@ impl Variables {
     pub fn without_logits(&self) -> Variables {
         let network = Network { classes: None, ..self.network };
         Variables { network, logits: None, convs: self.convs.clone(), ..*self }
+    }
+
+    /// The SHA-256 of all that a forward pass depends on: where it is the same, so are the results.
+    pub fn sha256(&self) -> [u8; 32] {
+        let Variables { network, affine, epsilon, .. } = self;
+        let about =
+            format!("{:?} {:?} {:?} {epsilon:?}\n", network.variant, affine.scale, affine.offset);
+        let mut hash = Sha256::new_with_prefix(about);
+        let mut bytes = Vec::new();
+        for (name, shape, values) in self.named() {
+            hash.update(format!("{name} {shape:?}\n"));
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            hash.update(&bytes);
+        }
+        hash.finalize().into()
     }
 
     /// The layers with numbers, by their convolution and in order, the classifying layer last.
