@@ -1,0 +1,87 @@
+//! The bytes of a picture, and the picture prepared, within bounds of memory.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use featvec::image::DecodeOptions;
+use featvec::pictures::{Original, Preparation, read_picture};
+use featvec::{ErrorKind, Result, Tensor};
+
+use crate::Content;
+
+/// Most bytes of a file that several workers hold at the same time; larger ones take turns.
+pub const SMALL_FILE_BYTES: u64 = 64 << 20;
+
+/// Most bytes that decoding a picture takes in several workers at the same time; larger ones take turns.
+pub const SMALL_DECODING_BYTES: u64 = 256 << 20;
+
+/// Reads and prepares pictures. Whatever they are, one large picture is in hand at a time.
+pub(super) struct Loader<'a> {
+    /// For a large picture.
+    preparation: &'a Preparation,
+    small: Preparation,
+    large: Mutex<()>,
+}
+
+/// The turn of one large picture, which lasts until it is prepared.
+pub(super) type Turn<'a> = Option<MutexGuard<'a, ()>>;
+
+/// What is in an item.
+pub(super) enum Loaded {
+    /// The bytes of a picture.
+    File(Vec<u8>),
+    /// A picture that is prepared, `[1, h, w, 3]`.
+    Image(Tensor),
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(preparation: &'a Preparation) -> Loader<'a> {
+        let mut limits = preparation.decode.limits;
+        limits.max_memory_bytes = limits.max_memory_bytes.min(SMALL_DECODING_BYTES);
+        let decode = DecodeOptions { limits, ..preparation.decode.clone() };
+        Loader { preparation, small: Preparation { decode, ..preparation.clone() }, large: Mutex::new(()) }
+    }
+
+    /// What `content` is.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or one beyond the limits.
+    pub fn read<'l>(&'l self, content: Content, turn: &mut Turn<'l>) -> Result<Loaded> {
+        let limit = self.preparation.decode.limits.max_memory_bytes;
+        let bytes = match content {
+            Content::Image(image) => return Ok(Loaded::Image(image)),
+            Content::Bytes(bytes) => {
+                if bytes.len() as u64 > SMALL_FILE_BYTES {
+                    *turn = Some(self.turn());
+                }
+                bytes
+            }
+            Content::File(path) => match read_picture(&path, limit.min(SMALL_FILE_BYTES)) {
+                Err(error) if error.kind() == ErrorKind::Limit => {
+                    *turn = Some(self.turn());
+                    read_picture(&path, limit)?
+                }
+                read => read?,
+            },
+        };
+        Ok(Loaded::File(bytes))
+    }
+
+    /// Decodes `bytes` and prepares them; see [`Preparation::prepare_bytes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare<'l>(&'l self, bytes: &[u8], out: &mut [f32], turn: &mut Turn<'l>) -> Result<Original> {
+        if turn.is_none() {
+            match self.small.prepare_bytes(bytes, out) {
+                // It was found out before memory was taken.
+                Err(error) if error.kind() == ErrorKind::Limit => *turn = Some(self.turn()),
+                prepared => return prepared,
+            }
+        }
+        self.preparation.prepare_bytes(bytes, out)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.large.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,248 @@
+//! Rows in the order of their items, whoever finishes first; and pictures with the same bytes computed once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+use arrow_array::RecordBatch;
+use featvec::image::Orientation;
+use featvec::pictures::Original;
+
+use super::{Event, Note, Sink, Summary};
+use crate::{Row, Status};
+
+/// Bytes of rows that wait for one before them before workers take no more items.
+pub const WAITING_BYTES: usize = 64 << 20;
+
+/// About what a row takes beside its vector.
+const ROW_BYTES: usize = 512;
+
+/// What came of the bytes of a picture, once that is known: all items with the same bytes have it in common.
+pub(super) type Computed = Arc<OnceLock<Known>>;
+
+/// Width and height in pixels, and the vector.
+#[derive(Clone)]
+pub(super) struct Known {
+    size: Option<[u32; 2]>,
+    vector: Result<Vec<f32>, Failure>,
+}
+
+/// Why there is no vector.
+#[derive(Clone)]
+pub(super) struct Failure {
+    pub status: Status,
+    pub error: String,
+}
+
+/// An item with which its worker is done.
+pub(super) struct Finished {
+    /// Without what is in `computed`.
+    pub row: Row,
+    pub event: Event,
+    pub computed: Computed,
+}
+
+/// Whether somebody computes the same bytes already.
+pub(super) struct Claim {
+    pub computed: Computed,
+    pub is_copy: bool,
+}
+
+impl Finished {
+    pub fn of(key: String, columns: Option<RecordBatch>) -> Finished {
+        let event = Event { key: key.clone(), ..Event::default() };
+        let row = Row { key, content_hash: None, size: None, status: Status::Ok, error: None, vector: None, columns };
+        Finished { row, event, computed: Computed::default() }
+    }
+
+    /// Notes what the picture was.
+    pub fn describe(&mut self, original: &Original) {
+        self.row.size = Some(original.size.map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX)));
+        self.event.format = Some(original.format);
+        if original.orientation != Orientation::Normal {
+            self.event.note = Some(Note::Orientation(original.orientation));
+        }
+    }
+
+    /// Tells all who wait for it what came of it.
+    pub fn set(&self, vector: Result<Vec<f32>, Failure>) {
+        // It is set once only: by whom `claim` gave it to first.
+        let _ = self.computed.set(Known { size: self.row.size, vector });
+    }
+
+    /// The row and the event, complete.
+    fn complete(mut self) -> (Row, Event) {
+        let known = match Arc::try_unwrap(self.computed) {
+            Ok(own) => own.into_inner(),
+            Err(shared) => shared.get().cloned(),
+        };
+        if let Some(Known { size, vector }) = known {
+            self.row.size = size;
+            match vector {
+                Ok(vector) => self.row.vector = Some(vector),
+                Err(Failure { status, error }) => {
+                    self.row.status = status;
+                    self.row.error = Some(error.clone());
+                    self.event.error = Some(error);
+                }
+            }
+        }
+        self.event.status = self.row.status;
+        (self.row, self.event)
+    }
+}
+
+/// Gives rows to a sink in their order.
+pub(super) struct Order<'a, S: Sink> {
+    state: Mutex<State<'a, S>>,
+    room: Condvar,
+}
+
+struct State<'a, S: Sink> {
+    sink: &'a mut S,
+    /// The item whose row comes next.
+    next: u64,
+    waiting: BTreeMap<u64, Finished>,
+    waiting_bytes: usize,
+    /// What is being computed, or has been and waits, by the hash of the bytes.
+    computing: HashMap<[u8; 32], Computed>,
+    error: Option<S::Error>,
+    has_failed: bool,
+    summary: Summary,
+}
+
+impl<'a, S: Sink> Order<'a, S> {
+    pub fn new(sink: &'a mut S) -> Order<'a, S> {
+        let state = State {
+            sink,
+            next: 0,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            computing: HashMap::new(),
+            error: None,
+            has_failed: false,
+            summary: Summary::default(),
+        };
+        Order { state: Mutex::new(state), room: Condvar::new() }
+    }
+
+    /// Whether a row of `key` is asked for.
+    pub fn wants(&self, key: &str) -> bool {
+        self.state().sink.wants(key)
+    }
+
+    /// What is known of the bytes with this `hash`; if nothing is, the caller is to compute it.
+    pub fn claim(&self, hash: &[u8; 32]) -> Claim {
+        let mut state = self.state();
+        if let Some(computed) = state.computing.get(hash) {
+            return Claim { computed: Arc::clone(computed), is_copy: true };
+        }
+        match state.sink.known(hash) {
+            Ok(Some(known)) => {
+                let known = Known { size: known.size, vector: Ok(known.vector) };
+                Claim { computed: Arc::new(OnceLock::from(known)), is_copy: true }
+            }
+            Ok(None) => {
+                let computed = Computed::default();
+                state.computing.insert(*hash, Arc::clone(&computed));
+                Claim { computed, is_copy: false }
+            }
+            Err(error) => {
+                state.fail(Some(error));
+                Claim { computed: Computed::default(), is_copy: false }
+            }
+        }
+    }
+
+    /// Takes the item at `place`, and gives on all rows whose turn it is.
+    pub fn deliver(&self, place: u64, finished: Finished, events: &Sender<Event>) {
+        let mut state = self.state();
+        state.waiting_bytes += finished.bytes();
+        state.waiting.insert(place, finished);
+        while !state.has_failed
+            && let Some(entry) = state.waiting.first_entry()
+            // A copy may come before what it is a copy of.
+            && entry.get().computed.get().is_some()
+            && *entry.key() == state.next
+        {
+            let finished = entry.remove();
+            state.next += 1;
+            state.waiting_bytes -= finished.bytes();
+            if let Some(hash) = &finished.row.content_hash {
+                state.computing.remove(hash);
+            }
+            let (row, event) = finished.complete();
+            match state.sink.write(row) {
+                Ok(()) => {
+                    state.summary.count(&event);
+                    // Nobody listens where the caller has panicked.
+                    let _ = events.send(event);
+                }
+                Err(error) => state.fail(Some(error)),
+            }
+        }
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Waits while many rows wait for one before them. Whoever computes that one must not call this.
+    pub fn wait_for_room(&self) {
+        let is_full = |state: &mut State<'_, S>| state.waiting_bytes > WAITING_BYTES && !state.has_failed;
+        drop(self.room.wait_while(self.state(), is_full).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Ends the run.
+    pub fn fail(&self, error: S::Error) {
+        self.state().fail(Some(error));
+        self.room.notify_all();
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
+    /// Ends the run if the thread that holds it panics: the others would wait for its rows.
+    pub fn alarm(&self) -> impl Drop {
+        Alarm(self)
+    }
+
+    /// What came of all.
+    pub fn finish(self) -> Result<Summary, S::Error> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.error.map_or(Ok(state.summary), Err)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<'a, S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Sink> State<'_, S> {
+    /// The first error is the one that counts.
+    fn fail(&mut self, error: Option<S::Error>) {
+        self.error = self.error.take().or(error);
+        self.has_failed = true;
+    }
+}
+
+impl Finished {
+    fn bytes(&self) -> usize {
+        let vector = match self.computed.get() {
+            Some(Known { vector: Ok(vector), .. }) if !self.event.is_copy => size_of_val(&vector[..]),
+            _ => 0,
+        };
+        vector + ROW_BYTES
+    }
+}
+
+struct Alarm<'o, 'a, S: Sink>(&'o Order<'a, S>);
+
+impl<S: Sink> Drop for Alarm<'_, '_, S> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.state().fail(None);
+            self.0.room.notify_all();
+        }
+    }
+}
