@@ -11,9 +11,9 @@
 
 #![forbid(unsafe_code)]
 
-
 mod item;
 mod row;
+pub mod sources;
 
 pub use item::{Content, Item};
 pub use row::{Row, Status};
