@@ -18,5 +18,10 @@ pub fn watch() {
 
 /// Whether an end was asked for.
 pub fn requested() -> bool {
-    REQUESTED.load(Ordering::SeqCst)
+    flag().load(Ordering::SeqCst)
+}
+
+/// What is set when an end is asked for.
+pub fn flag() -> &'static AtomicBool {
+    &REQUESTED
 }

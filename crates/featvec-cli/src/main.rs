@@ -10,11 +10,10 @@ mod inputs;
 mod interrupt;
 mod line;
 mod options;
-mod output;
-mod pipeline;
 mod staged;
 mod stop;
 mod talk;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -7,15 +7,17 @@ mod pictures;
 mod precision;
 mod preparation;
 mod size;
+mod sources;
 mod training;
 
 pub use examples::ExampleArgs;
 pub use fetch::{FetchArgs, LimitArgs};
 pub use module::{LoadArgs, ModuleArgs};
-pub use pictures::PictureArgs;
+pub use pictures::{PictureArgs, path};
 pub use precision::{Choice as PrecisionChoice, PrecisionArgs, some_pictures};
-pub use preparation::PreparationArgs;
+pub use preparation::{BATCH, PreparationArgs};
 pub use size::{Size, parse_bytes};
+pub use sources::SourceArgs;
 pub use training::{Augment, BatchNormKind};
 
 /// How a command prints its result.

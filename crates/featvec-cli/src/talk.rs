@@ -63,6 +63,34 @@ impl Talk {
         self.show(total as u64, "{bar:40} {pos}/{len} {per_sec} {eta} {msg}");
     }
 
+    /// Shows pictures as they come, of which `before` were run before. How many there will be may be known later.
+    pub fn begin_pictures(&self, before: u64) {
+        self.show(0, "{spinner} {pos} {elapsed} {msg}");
+        let bar = self.bar.borrow();
+        bar.unset_length();
+        bar.set_position(before);
+        bar.reset_eta();
+    }
+
+    /// Counts one more picture of `total`, zero if nobody knows, and tells how things stand.
+    pub fn advance_pictures(&self, total: u64, message: impl FnOnce() -> String) {
+        let bar = self.bar.borrow();
+        if bar.is_hidden() {
+            return;
+        }
+        if total > 0 && bar.length().is_none() {
+            bar.set_style(style("{bar:30} {pos}/{len} {eta} {msg}"));
+            bar.set_length(total);
+        }
+        bar.set_message(message());
+        bar.inc(1);
+    }
+
+    /// Whether somebody sees the bar.
+    pub fn is_watched(&self) -> bool {
+        !self.bar.borrow().is_hidden()
+    }
+
     /// Shows steps as they come, of which nobody knows how many there will be.
     pub fn begin_steps(&self) {
         self.show(0, "{spinner} {elapsed} {msg}");
@@ -129,7 +157,10 @@ impl Talk {
         if self.quiet {
             return;
         }
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar.replace(ProgressBar::new(len).with_style(style)).finish_and_clear();
+        self.bar.replace(ProgressBar::new(len).with_style(style(template))).finish_and_clear();
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,7 +1,6 @@
 //! `featvec classify`: what is in the pictures.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -9,13 +8,16 @@ use clap::Args;
 use featvec::classify::{Prediction, softmax, top_k};
 use featvec::module::{DEFAULT, IMAGE_CLASSIFICATION};
 use featvec::{Error, ErrorKind, Labels, Module, Tensor};
+use featvec_collections::Row;
+use featvec_collections::run::{self, Pipeline, Sink};
+use featvec_collections::sources;
 use serde_json::json;
 
-use crate::line;
 use crate::options::{ModuleArgs, PictureArgs, PrecisionArgs, TextOrJson};
-use crate::pipeline::Pipeline;
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
+use crate::watch::Watch;
+use crate::{interrupt, line};
 
 /// Say what is in pictures: the likeliest classes with their probabilities
 #[derive(Args)]
@@ -56,31 +58,34 @@ pub struct Classify {
 impl Classify {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         let precision = self.precision.precision()?;
-        let found = self.pictures.find()?;
+        let inputs = self.pictures.inputs()?;
         let module = self.module.load_for(precision, self.pictures.prepare.size.is_some(), talk)?;
         let classes = classes(&module)?;
         let labels = self.labels(classes, &module)?;
         let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
-        self.precision.calibrate(&module, &found, (&preparation, &limits), talk)?;
+        let options = self.pictures.sources.options(&preparation, limits);
+        self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
         let pipeline = Pipeline {
             module: &module,
             signature: classifying_signature(&module),
             output: DEFAULT,
-            batch: self.pictures.prepare.batch(preparation.size),
-            preparation,
-            limits,
-            talk,
+            batch: self.pictures.prepare.batch(preparation.size, run::BATCH),
+            preparation: &preparation,
+            normalize: false,
         };
         if pipeline.row_shape()? != [classes] {
             let message = format!("signature {:?} does not give {classes} logits", pipeline.signature);
             return Err(mismatch(&module, message).into());
         }
-        let mut stdout = io::stdout().lock();
-        let tally = pipeline.run(found, &mut |names, logits| {
-            self.print(&mut stdout, (names, logits), labels.as_ref()).map_err(Stop::from_stdout)
-        })?;
-        Ok(Outcome::of(tally.failures.len()))
+        let mut collection = sources::open(&inputs, &options)?;
+        let mut printer = Printer { classify: &self, labels: labels.as_ref(), stdout: BufWriter::new(io::stdout()) };
+        let mut watch = Watch::new(talk, preparation.decode.exif, 0);
+        watch.count(&inputs, &options, collection.expected);
+        let run = pipeline.run(&mut collection, &mut printer, interrupt::flag(), &mut |event| watch.row(event));
+        let summary = run.inspect_err(|_| talk.end())?;
+        watch.end(&summary, (summary.ok, summary.failed()));
+        Ok(Outcome::of(usize::try_from(summary.failed()).unwrap_or(usize::MAX)))
     }
 
     /// The names of the module's classes, as far as they are known.
@@ -96,22 +101,29 @@ impl Classify {
         }
         Ok(Some(labels))
     }
+}
 
-    fn print(
-        &self,
-        stream: &mut impl Write,
-        (names, logits): (&[OsString], &Tensor),
-        labels: Option<&Labels>,
-    ) -> io::Result<()> {
-        let probabilities = softmax(logits.clone());
-        for (name, row) in names.iter().zip(probabilities.iter_rows()) {
-            let predictions = top_k(row, self.top.get());
-            match self.format {
-                TextOrJson::Text => print_text(stream, name, (&predictions, labels))?,
-                TextOrJson::Json => print_json(stream, name, (&predictions, labels))?,
-            }
-        }
-        stream.flush()
+/// Prints predictions as they come.
+struct Printer<'a> {
+    classify: &'a Classify,
+    labels: Option<&'a Labels>,
+    stdout: BufWriter<Stdout>,
+}
+
+impl Sink for Printer<'_> {
+    type Error = Stop;
+
+    fn write(&mut self, row: Row) -> Result<(), Stop> {
+        let Some(logits) = row.vector else { return Ok(()) };
+        let probabilities = softmax(Tensor::new([1, logits.len()], logits)?);
+        let predictions = top_k(probabilities.data(), self.classify.top.get());
+        let print = match self.classify.format {
+            TextOrJson::Text => print_text,
+            TextOrJson::Json => print_json,
+        };
+        print(&mut self.stdout, &row.key, (&predictions, self.labels))
+            .and_then(|()| self.stdout.flush())
+            .map_err(Stop::from_stdout)
     }
 }
 
@@ -139,11 +151,11 @@ fn mismatch(module: &Module, message: String) -> Error {
 }
 
 fn print_text(
-    stream: &mut impl Write,
-    name: &OsStr,
+    stream: &mut BufWriter<Stdout>,
+    key: &str,
     (predictions, labels): (&[Prediction], Option<&Labels>),
 ) -> io::Result<()> {
-    stream.write_all(&line::field(name))?;
+    stream.write_all(&line::field(key.as_ref()))?;
     writeln!(stream)?;
     for Prediction { index, probability } in predictions {
         let label = labels.and_then(|labels| labels.get(*index));
@@ -154,8 +166,8 @@ fn print_text(
 }
 
 fn print_json(
-    stream: &mut impl Write,
-    name: &OsStr,
+    stream: &mut BufWriter<Stdout>,
+    key: &str,
     (predictions, labels): (&[Prediction], Option<&Labels>),
 ) -> io::Result<()> {
     let predictions: Vec<_> = predictions
@@ -170,5 +182,5 @@ fn print_json(
             })
         })
         .collect();
-    writeln!(stream, "{}", json!({ "path": name.to_string_lossy(), "predictions": predictions }))
+    writeln!(stream, "{}", json!({ "path": key, "predictions": predictions }))
 }

@@ -1,15 +1,20 @@
 //! `featvec embed`: one vector a picture.
 
+mod collect;
+mod lines;
+
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use featvec::module::DEFAULT;
-use featvec::pictures::Found;
-use featvec::{Error, Tensor};
+use featvec::plan::Mode;
+use featvec::{Error, Module};
+use featvec_collections::run::{self, Pipeline};
+use featvec_collections::sources::{self, Input, Shard, SourceOptions};
+use featvec_collections::{Dtype, Format};
 
-use crate::options::{ModuleArgs, PictureArgs, PrecisionArgs};
-use crate::output::{Format, Output};
-use crate::pipeline::Pipeline;
+use crate::options::{self, ModuleArgs, PictureArgs, PrecisionArgs, path};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
 
@@ -17,13 +22,19 @@ use crate::talk::Talk;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  featvec embed --module feature_vector.tar.gz -o vectors.npy photos/ more/*.jpg
+  featvec embed --module feature_vector.tar.gz -o vectors.parquet photos/ more/*.jpg
   find photos -name '*.png' | featvec embed --module module/ -o vectors.csv -
+  featvec embed --module module/ -o part3.parquet --shard 3/16 shards/*.tar
   featvec embed --module module/ --preset keras-pil --normalize cat.jpg dog.jpg
   featvec embed --module module/ --endpoint global_pool -o pooled.npy batch.npy
 
-With -o x.npy the names of the rows are in x.paths.txt. A picture that cannot be read gets no
-row; with -o it is listed in x.failed.txt with the reason, and the exit code is 1.
+With -o nothing is lost: what is computed is committed to FILE.parts every few seconds, and after
+Ctrl-C, a crash, a full disk or a power cut the same command goes on where it was. Each key has one
+row. A picture that cannot be read or decoded stops nothing: it gets a row with its status and error
+(.parquet, .arrow) or a line in x.failed.txt (other formats), and the exit code is 1; the same
+command with --retry-failed tries it again. With -o x.npy and x.safetensors the names of the rows are
+in x.paths.txt. Beside the output is FILE.manifest.json: see `featvec verify` and `featvec merge`.
+
 A .npy input is a batch [n,h,w,3], float32 in [0,1] or uint8, and is taken without preset.
 With --tags train a vector depends on all pictures of its batch: see --batch.")]
 pub struct Embed {
@@ -36,13 +47,17 @@ pub struct Embed {
     #[command(flatten)]
     precision: PrecisionArgs,
 
-    /// Write to this file instead of stdout: x.npy, x.csv, x.jsonl or x.txt
+    /// Write to this file instead of stdout: x.parquet, .arrow, .npy, .safetensors, .csv, .jsonl or .txt
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
 
     /// How vectors are written [default: by the file's name, text on stdout]
     #[arg(long, value_enum, help_heading = "Output")]
-    format: Option<Format>,
+    format: Option<FormatChoice>,
+
+    /// Numbers of the vectors in files
+    #[arg(long, value_enum, default_value_t, help_heading = "Output", requires = "output")]
+    dtype: DtypeChoice,
 
     /// Scale each vector to length 1
     #[arg(long, help_heading = "Output")]
@@ -55,31 +70,94 @@ pub struct Embed {
     /// Output of the signature; `featvec inspect` lists them [default: default]
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     endpoint: Option<String>,
+
+    /// Run the share I of N only, chosen by the keys: N machines run it, and `featvec merge` joins what they write
+    #[arg(long, value_name = "I/N", help_heading = "Running")]
+    shard: Option<Shard>,
+
+    /// Try pictures again that failed before
+    #[arg(long, help_heading = "Running", requires = "output", conflicts_with = "restart")]
+    retry_failed: bool,
+
+    /// Begin anew, whatever an earlier run has left in FILE.parts
+    #[arg(long, help_heading = "Running", requires = "output")]
+    restart: bool,
+
+    /// Commit after so many pictures, or after ten seconds [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Running", requires = "output")]
+    commit_every: Option<NonZeroUsize>,
+
+    /// List the keys of the pictures that would be run, on stdout, and run none
+    #[arg(long, help_heading = "Running")]
+    dry_run: bool,
+}
+
+/// [`Format`], as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FormatChoice {
+    /// The path, a tab, and the values with spaces between
+    Text,
+    /// A numpy array [n, ...]; the paths go to x.paths.txt
+    Npy,
+    /// Comma-separated values with a line of headings
+    Csv,
+    /// A JSON object a line: path, vector, and shape where it has several dimensions
+    Jsonl,
+    /// Apache Parquet: keys, hashes, sizes, errors, vectors, and the other columns of tables
+    Parquet,
+    /// An Arrow IPC file (Feather) with the same columns
+    Arrow,
+    /// A tensor `vectors`; the paths go to x.paths.txt
+    Safetensors,
+}
+
+impl From<FormatChoice> for Format {
+    fn from(choice: FormatChoice) -> Format {
+        match choice {
+            FormatChoice::Text => Format::Text,
+            FormatChoice::Npy => Format::Npy,
+            FormatChoice::Csv => Format::Csv,
+            FormatChoice::Jsonl => Format::Jsonl,
+            FormatChoice::Parquet => Format::Parquet,
+            FormatChoice::Arrow => Format::Arrow,
+            FormatChoice::Safetensors => Format::Safetensors,
+        }
+    }
+}
+
+/// [`Dtype`], as it is written on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum DtypeChoice {
+    /// 32-bit floats, as the network computes them
+    #[default]
+    F32,
+    /// 16-bit floats: half the bytes
+    F16,
 }
 
 impl Embed {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         // What can be refused is refused before a module is downloaded.
-        Format::choose(self.format, self.output.as_deref())?;
+        let format = choose(self.format.map(Format::from), self.output.as_deref())?;
         let precision = self.precision.precision()?;
-        let found = self.pictures.find()?;
+        let inputs = self.pictures.inputs()?;
         if let Some(output) = &self.output {
-            refuse_overwriting(&found, output)?;
+            refuse_overwriting(&inputs, output)?;
         }
 
         let module = self.module.load_for(precision, self.pictures.prepare.size.is_some(), talk)?;
         let signature = self.signature.as_deref().unwrap_or(module.feature_signature());
         let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
-        self.precision.calibrate(&module, &found, (&preparation, &limits), talk)?;
+        let options =
+            SourceOptions { shard: self.shard, ..self.pictures.sources.options(&preparation, limits) };
         let pipeline = Pipeline {
             module: &module,
             signature,
             output: &module.output_name(signature, self.endpoint.as_deref().unwrap_or(DEFAULT))?,
-            batch: self.pictures.prepare.batch(preparation.size),
-            preparation,
-            limits,
-            talk,
+            batch: self.pictures.prepare.batch(preparation.size, default_batch(&module)),
+            preparation: &preparation,
+            normalize: self.normalize,
         };
         let row_shape = pipeline.row_shape()?;
         if self.normalize && row_shape.len() != 1 {
@@ -87,42 +165,74 @@ impl Embed {
                 format!("--normalize is for vectors, and {} gives {row_shape:?} a picture", pipeline.output);
             return Err(wrong_usage(message).into());
         }
+        self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
+        let task = Task { pipeline, row_shape, inputs, options, format, talk };
+        match &self.output {
+            Some(output) => self.collect(&task, output),
+            None => self.print(&task),
+        }
+    }
+}
 
-        let mut output = Output::begin(self.format, self.output.as_deref(), &row_shape)?;
-        let tally = pipeline.run(found, &mut |names, values| {
-            if self.normalize {
-                output.write(names, &normalized(values)?)
-            } else {
-                output.write(names, values)
-            }
-        })?;
-        output.finish(&tally)?;
-        Ok(Outcome::of(tally.failures.len()))
+/// All that a run needs.
+struct Task<'a> {
+    pipeline: Pipeline<'a>,
+    row_shape: Vec<usize>,
+    inputs: Vec<Input>,
+    options: SourceOptions,
+    format: Format,
+    talk: &'a Talk,
+}
+
+impl Task<'_> {
+    fn open(&self) -> Result<sources::Collection, Error> {
+        sources::open(&self.inputs, &self.options)
+    }
+}
+
+/// How many pictures go through the network at once where nobody says.
+fn default_batch(module: &Module) -> NonZeroUsize {
+    match module.mode() {
+        Mode::Inference => run::BATCH,
+        Mode::BatchStatistics => options::BATCH,
+    }
+}
+
+/// The format for `target` (stdout if there is none) where the user may have `asked` for one.
+///
+/// # Errors
+/// A format that is no lines on stdout; a file name that says another format than was asked for, or none.
+fn choose(asked: Option<Format>, target: Option<&Path>) -> Result<Format, Error> {
+    let Some(target) = target else {
+        return match asked.unwrap_or(Format::Text) {
+            lines @ (Format::Text | Format::Csv | Format::Jsonl) => Ok(lines),
+            other => Err(wrong_usage(format!("{} cannot go to stdout", other.name()))
+                .with_hint(format!("name a file with -o x.{}", other.name()))),
+        };
+    };
+    match (asked, Format::of(target)) {
+        (Some(asked), Some(by_name)) if asked != by_name => {
+            let message =
+                format!("--format {} and -o {} contradict each other", asked.name(), target.display());
+            Err(wrong_usage(message))
+        }
+        (None, None) => {
+            let message = format!("the name {} does not say which format is meant", target.display());
+            let known = ".parquet, .arrow, .npy, .safetensors, .csv, .jsonl or .txt";
+            Err(wrong_usage(message).with_hint(format!("let it end in {known}, or give --format")))
+        }
+        (asked, by_name) => Ok(asked.or(by_name).unwrap_or(Format::Text)),
     }
 }
 
 /// An output must not take the place of an input.
-fn refuse_overwriting(found: &[Found], output: &Path) -> Result<(), Error> {
+fn refuse_overwriting(inputs: &[Input], output: &Path) -> Result<(), Error> {
     let Ok(target) = output.canonicalize() else {
         return Ok(());
     };
-    let is_target = |found: &Found| match found {
-        Found::Picture(path) | Found::Array(path) => path.canonicalize().is_ok_and(|path| path == target),
-        Found::Failed(..) => false,
-    };
-    if found.iter().any(is_target) {
+    let is_target = |input: &Input| path(input).and_then(|path| path.canonicalize().ok()) == Some(target.clone());
+    if inputs.iter().any(is_target) {
         return Err(wrong_usage(format!("{} is an input and cannot be the output too", output.display())));
     }
     Ok(())
-}
-
-/// Each row divided by its length; rows of zeros stay as they are.
-fn normalized(values: &Tensor) -> Result<Tensor, Error> {
-    let mut data = Vec::with_capacity(values.data().len());
-    for row in values.iter_rows() {
-        let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        let factor = if length > 0.0 { 1.0 / length } else { 0.0 };
-        data.extend(row.iter().map(|x| (f64::from(*x) * factor) as f32));
-    }
-    Tensor::new(values.shape(), data)
 }

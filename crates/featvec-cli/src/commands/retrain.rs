@@ -28,7 +28,7 @@ use featvec::{Cache, Error, ErrorKind, Module};
 use serde_json::json;
 
 use crate::line;
-use crate::options::{ModuleArgs, PreparationArgs};
+use crate::options::{BATCH, ModuleArgs, PreparationArgs};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
 use fine_tune::{FineTuneArgs, Ground};
@@ -148,7 +148,7 @@ impl Retrain {
         let mut variables = trained.head.onto(module.variables())?;
         let checkpoints = output.beside("fine-tuning");
         let mut fine_tuning = None;
-        let batch = self.prepare.batch(preparation.size);
+        let batch = self.prepare.batch(preparation.size, BATCH);
         let ground =
             Ground { set: &set, vectors: &vectors, module: &module, preparation: &preparation, batch };
         if self.fine_tune.fine_tune {
@@ -246,7 +246,7 @@ impl Retrain {
         (failures, talk): (&mut Vec<(PathBuf, String)>, &Talk),
     ) -> Result<Vec<Option<Vec<f32>>>, Error> {
         let start = Instant::now();
-        let batch = self.prepare.batch(preparation.size);
+        let batch = self.prepare.batch(preparation.size, BATCH);
         let mut features = Features::new(module, preparation, batch, self.features.open()?)?;
         let paths: Vec<PathBuf> = set.pictures.iter().map(|picture| picture.path.clone()).collect();
         let (mut cached, mut computed) = (0, 0);

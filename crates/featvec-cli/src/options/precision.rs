@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use featvec::pictures::{Found, Preparation, read_array};
-use featvec::{Limits, Module, Precision, Result, Tensor};
+use featvec::pictures::{Found, Preparation};
+use featvec::{Module, Precision, Result, Tensor};
+use featvec_collections::Content;
+use featvec_collections::sources::{self, Input, SourceOptions};
 
-use crate::inputs;
+use super::pictures::parse;
 use crate::stop::wrong_usage;
 use crate::talk::Talk;
 
@@ -63,30 +65,27 @@ impl PrecisionArgs {
     }
 
     /// Fits `module` to the pictures that were named, or to some of `inputs`, if it computes in bytes. Which they are
-    /// depends on the list alone: they are taken from all over it.
+    /// depends on the inputs alone: they are taken from all over them.
     ///
     /// # Errors
     /// A named calibration without a picture that can be read; pictures that the module cannot run.
     pub fn calibrate(
         &self,
         module: &Module,
-        inputs: &[Found],
-        (preparation, limits): (&Preparation, &Limits),
+        (inputs, options): (&[Input], &SourceOptions),
+        preparation: &Preparation,
         talk: &Talk,
     ) -> Result<()> {
-        let built_in = self.calibration.as_deref() == Some(Path::new(BUILT_IN));
         if self.precision == Choice::F32 {
             return Ok(());
         }
-        let named = match &self.calibration {
-            Some(path) if !built_in => Some(inputs::expand(std::slice::from_ref(path))?),
-            _ => None,
-        };
-        let images = if built_in {
-            None
-        } else {
-            some_pictures(named.as_deref().unwrap_or(inputs), preparation)?
-                .or_else(|| rows(named.as_deref().unwrap_or(inputs), limits))
+        let named = self.calibration.as_deref().filter(|path| *path != Path::new(BUILT_IN));
+        let images = match (&self.calibration, named) {
+            (_, Some(path)) => sample(&parse(&[path.as_os_str().to_owned()])?, options, preparation)?,
+            (Some(_), None) => None,
+            // It can be read once only, and the pictures are to be run.
+            (None, None) if inputs.contains(&Input::Stdin) => None,
+            (None, None) => sample(inputs, options, preparation)?,
         };
         match images {
             Some(images) => {
@@ -103,6 +102,38 @@ impl PrecisionArgs {
     }
 }
 
+/// Some of the pictures that `inputs` have, prepared; those that can be read.
+fn sample(inputs: &[Input], options: &SourceOptions, preparation: &Preparation) -> Result<Option<Tensor>> {
+    // All shares of a collection are fitted to the same pictures.
+    let options = SourceOptions { shard: None, ..options.clone() };
+    let mut count = 0;
+    let mut all = sources::open(inputs, &options)?;
+    while all.next(&mut |_| { count += 1; false }).is_some() {}
+    let chosen: Vec<usize> = spread(count).collect();
+    let (mut at, [height, width]) = (0, preparation.size);
+    let mut pixels = Vec::new();
+    let mut some = sources::open(inputs, &options)?;
+    while let Some(item) = some.next(&mut |_| { at += 1; chosen.binary_search(&(at - 1)).is_ok() }) {
+        let mut row = vec![0.0; height * width * 3];
+        let prepared = item.content.and_then(|content| match content {
+            Content::File(path) => preparation.prepare(&path, &mut row).map(drop),
+            Content::Bytes(bytes) => preparation.prepare_bytes(&bytes, &mut row).map(drop),
+            Content::Image(image) if image.data().len() == row.len() => {
+                row.copy_from_slice(image.data());
+                Ok(())
+            }
+            Content::Image(_) => Err(wrong_usage("an image of another size")),
+        });
+        // One that cannot be read is told of when it is run.
+        if prepared.is_ok() {
+            pixels.extend(row);
+        }
+    }
+    let rows = pixels.len() / (height * width * 3).max(1);
+    let images = Tensor::new([rows, height, width, 3], pixels)?;
+    Ok(Some(images).filter(|images| images.rows() > 0))
+}
+
 /// Some of the pictures among `found`, those that can be read.
 pub fn some_pictures(found: &[Found], preparation: &Preparation) -> Result<Option<Tensor>> {
     let paths: Vec<&PathBuf> = found
@@ -113,19 +144,6 @@ pub fn some_pictures(found: &[Found], preparation: &Preparation) -> Result<Optio
     let threads = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
     let images = preparation.prepare_batch(&chosen, threads)?.images;
     Ok(Some(images).filter(|images| images.rows() > 0))
-}
-
-/// Some rows of the first array among `found` that has any.
-fn rows(found: &[Found], limits: &Limits) -> Option<Tensor> {
-    found.iter().find_map(|found| {
-        let Found::Array(path) = found else { return None };
-        let images = read_array(path, limits).ok()?;
-        let all: Vec<&[f32]> = images.iter_rows().collect();
-        let chosen: Vec<&[f32]> = spread(all.len()).map(|index| all[index]).collect();
-        let mut shape = images.shape().to_vec();
-        shape[0] = chosen.len();
-        Tensor::new(shape, chosen.concat()).ok().filter(|images| images.rows() > 0)
-    })
 }
 
 /// At most [`PICTURES`] of `len` places, evenly spread.

@@ -26,7 +26,7 @@ pub struct PreparationArgs {
     #[arg(long, value_enum)]
     exif: Option<Exif>,
 
-    /// Pictures decoded and run at once; more takes more memory [default: 32, fewer of large ones]
+    /// Pictures run at once; more takes more memory [default: a few, fewer of large ones]
     #[arg(long, value_name = "N")]
     batch: Option<NonZeroUsize>,
 
@@ -47,16 +47,19 @@ enum Exif {
     Apply,
 }
 
-/// Without `--batch`, so many pixels go into one: a quarter of a gigabyte of input.
+/// Without `--batch`, so many pictures go into one.
+pub const BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// And no more pixels than this: a quarter of a gigabyte of input.
 const BATCH_PIXELS: usize = 1 << 24;
 
 impl PreparationArgs {
-    /// How many pictures of `size` go through the network at once. But for memory it is of no consequence, except to
-    /// graphs that take the statistics of the batch.
-    pub fn batch(&self, [height, width]: [usize; 2]) -> NonZeroUsize {
+    /// How many pictures of `size` go through the network at once, by default `most`, or fewer of large ones. But for
+    /// memory it is of no consequence, except to graphs that take the statistics of the batch.
+    pub fn batch(&self, [height, width]: [usize; 2], most: NonZeroUsize) -> NonZeroUsize {
         self.batch.unwrap_or_else(|| {
             let fitting = BATCH_PIXELS / height.saturating_mul(width).max(1);
-            NonZeroUsize::new(fitting.min(32)).unwrap_or(NonZeroUsize::MIN)
+            NonZeroUsize::new(fitting.min(most.get())).unwrap_or(NonZeroUsize::MIN)
         })
     }
 

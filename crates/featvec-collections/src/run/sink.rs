@@ -38,12 +38,18 @@ pub struct Resumed<'a> {
     retry_failed: bool,
     /// Keys whose rows are on their way.
     asked: HashSet<String>,
+    passed_over: u64,
 }
 
 impl<'a> Resumed<'a> {
     /// Goes on with `parts`; with `retry_failed` pictures that failed are tried again.
     pub fn new(parts: &'a mut Parts, retry_failed: bool) -> Resumed<'a> {
-        Resumed { parts, retry_failed, asked: HashSet::new() }
+        Resumed { parts, retry_failed, asked: HashSet::new(), passed_over: 0 }
+    }
+
+    /// How many items were not asked for, because they have rows.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 }
 
@@ -56,7 +62,9 @@ impl Sink for Resumed<'_> {
             Some(Status::Ok) => false,
             Some(_) => self.retry_failed,
         };
-        is_open && self.asked.insert(key.to_owned())
+        let wanted = is_open && self.asked.insert(key.to_owned());
+        self.passed_over += u64::from(!wanted);
+        wanted
     }
 
     fn known(&mut self, content_hash: &[u8; 32]) -> Result<Option<Known>> {

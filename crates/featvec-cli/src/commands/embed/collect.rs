@@ -1,0 +1,191 @@
+//! Vectors into a file, by way of committed parts.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use featvec::image::ExifPolicy;
+use featvec::plan::Mode;
+use featvec::{Error, Precision};
+use featvec_collections::run::{Resumed, Sink};
+use featvec_collections::{CommitEvery, Dtype, Identity, Output, Parts, Provenance, Status, assemble};
+
+use super::{DtypeChoice, Embed, Task};
+use crate::interrupt;
+use crate::line::shown;
+use crate::stop::{Outcome, Stop};
+use crate::talk::Talk;
+use crate::watch::Watch;
+
+impl From<DtypeChoice> for Dtype {
+    fn from(choice: DtypeChoice) -> Dtype {
+        match choice {
+            DtypeChoice::F32 => Dtype::F32,
+            DtypeChoice::F16 => Dtype::F16,
+        }
+    }
+}
+
+impl Embed {
+    /// Writes vectors to the file `output`: goes on where an earlier run was left.
+    pub(super) fn collect(&self, task: &Task<'_>, output: &Path) -> Result<Outcome, Stop> {
+        let folder = Parts::folder_of(output);
+        // With the statistics of the batch, vectors would depend on where the run was left.
+        if self.restart || task.pipeline.module.mode() == Mode::BatchStatistics {
+            begin_anew(&folder)?;
+        }
+        if self.dry_run && !folder.exists() {
+            return self.print(task);
+        }
+        refuse_no_file(output)?;
+        let mut collection = task.open()?;
+        let mut parts = Parts::open(&folder, &self.identity(task), &collection.columns, self.commit_every())?;
+        let run = self.resume(task, (&mut collection, &mut parts), output);
+        if let Err(Stop::Error(_)) | Ok(Outcome::Interrupted) = run {
+            // What was not committed is not lost either, unless the disk is full.
+            let _ = parts.commit();
+            leave(parts, &folder, task.talk);
+        } else if !self.dry_run {
+            parts.discard()?;
+        }
+        run
+    }
+
+    fn resume(
+        &self,
+        task: &Task<'_>,
+        (collection, parts): (&mut featvec_collections::sources::Collection, &mut Parts),
+        output: &Path,
+    ) -> Result<Outcome, Stop> {
+        let talk = task.talk;
+        if self.retry_failed && rows(parts) == 0 && output.exists() {
+            parts.take_back(Output::open(output)?)?;
+        }
+        let before = rows(parts);
+        if before > 0 {
+            talk.note(format_args!("going on: {before} pictures have rows already"));
+        }
+        let mut sink = Resumed::new(parts, self.retry_failed);
+        if self.dry_run {
+            let mut stdout = BufWriter::new(io::stdout());
+            let mut listed = Ok(());
+            while collection
+                .next(&mut |key| {
+                    if sink.wants(key) && listed.is_ok() {
+                        listed = writeln!(stdout, "{key}");
+                    }
+                    false
+                })
+                .is_some()
+            {}
+            listed.and_then(|()| stdout.flush()).map_err(Stop::from_stdout)?;
+            return Ok(Outcome::Done);
+        }
+
+        interrupt::watch();
+        let mut watch = Watch::new(talk, task.pipeline.preparation.decode.exif, before);
+        watch.count(&task.inputs, &task.options, collection.expected);
+        let run = task.pipeline.run(collection, &mut sink, interrupt::flag(), &mut |event| watch.row(event));
+        let passed_over = sink.passed_over();
+        let summary = run.inspect_err(|_| talk.end())?;
+        if summary.stopped {
+            talk.end();
+            return Ok(Outcome::Interrupted);
+        }
+        if passed_over < before && !self.retry_failed {
+            talk.note(format_args!(
+                "{} rows of an earlier run are not among the inputs any more; --restart leaves them out",
+                before - passed_over
+            ));
+        }
+        let provenance = Provenance {
+            inputs: self.pictures.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            shard: self.shard.map(|shard| shard.to_string()),
+            ..Provenance::default()
+        };
+        let manifest = assemble(parts, output, task.format, provenance)?;
+        let done = manifest.count(Status::Ok);
+        let failed = manifest.count(Status::Unreadable) + manifest.count(Status::Undecodable);
+        watch.end(&summary, (done, failed));
+        Ok(Outcome::of(usize::try_from(failed).unwrap_or(usize::MAX)))
+    }
+
+    fn commit_every(&self) -> CommitEvery {
+        let every = CommitEvery::default();
+        CommitEvery { rows: self.commit_every.map_or(every.rows, |rows| rows.get()), ..every }
+    }
+
+    /// All that the vectors depend on.
+    fn identity(&self, task: &Task<'_>) -> Identity {
+        let (module, preparation) = (task.pipeline.module, task.pipeline.preparation);
+        let extractor = module.extractor();
+        let precision = match (extractor.precision(), extractor.calibration()) {
+            (Precision::Int8, Some(calibration)) => format!("int8 fitted as {}", &hex(&calibration.sha256())[..8]),
+            (precision, _) => precision.to_string(),
+        };
+        let exif = match preparation.decode.exif {
+            ExifPolicy::Ignore => "ignore",
+            ExifPolicy::Apply => "apply",
+        };
+        Identity {
+            module: module.handle().to_string(),
+            module_sha256: hex(&module.variables().sha256()),
+            network: module.variables().network.variant.to_string(),
+            tags: module.tags().iter().cloned().collect(),
+            signature: task.pipeline.signature.to_string(),
+            endpoint: task.pipeline.output.to_string(),
+            shape: task.row_shape.clone(),
+            precision,
+            preset: preparation.preset.to_string(),
+            decode: format!("{:?}", preparation.decode.idct).to_ascii_lowercase(),
+            exif: exif.to_string(),
+            size: preparation.size,
+            normalize: self.normalize,
+            dtype: self.dtype.into(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+}
+
+/// How many rows there are.
+fn rows(parts: &Parts) -> u64 {
+    Status::ALL.into_iter().map(|status| parts.count(status)).sum()
+}
+
+/// Refuses an output that cannot be written before hours are spent on it.
+fn refuse_no_file(output: &Path) -> Result<(), Error> {
+    if output.exists() && !output.is_file() {
+        let place = output.display().to_string();
+        return Err(Error::new(featvec::ErrorKind::Argument, place, "not a plain file, so it cannot be replaced by one"));
+    }
+    Ok(())
+}
+
+/// Removes what an earlier run has left.
+fn begin_anew(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(folder.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells what is kept for the next run; where there is nothing, nothing is left.
+fn leave(parts: Parts, folder: &Path, talk: &Talk) {
+    let committed = parts.committed();
+    drop(parts);
+    if committed == 0 {
+        // Nothing is lost if that fails.
+        let _ = fs::remove_dir_all(folder);
+    } else {
+        talk.note(format_args!(
+            "{committed} rows are kept in {}; the same command goes on from there",
+            shown(folder)
+        ));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

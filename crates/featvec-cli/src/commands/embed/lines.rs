@@ -1,0 +1,59 @@
+//! Vectors as lines on stdout, as they come.
+
+use std::io::{self, BufWriter, Stdout, Write};
+
+use featvec_collections::output::lines::{write_header, write_row};
+use featvec_collections::run::Sink;
+use featvec_collections::{Format, Row};
+
+use super::{Embed, Task};
+use crate::interrupt;
+use crate::stop::{Outcome, Stop};
+use crate::watch::Watch;
+
+/// Lines on stdout.
+struct Lines<'a> {
+    format: Format,
+    row_shape: &'a [usize],
+    stdout: BufWriter<Stdout>,
+}
+
+impl Sink for Lines<'_> {
+    type Error = Stop;
+
+    fn write(&mut self, row: Row) -> Result<(), Stop> {
+        let Some(vector) = &row.vector else { return Ok(()) };
+        write_row(self.format, &mut self.stdout, &row.key, (vector, self.row_shape))
+            .and_then(|()| self.stdout.flush())
+            .map_err(Stop::from_stdout)
+    }
+}
+
+impl Embed {
+    /// Writes vectors to stdout.
+    pub(super) fn print(&self, task: &Task<'_>) -> Result<Outcome, Stop> {
+        let mut collection = task.open()?;
+        let mut stdout = BufWriter::new(io::stdout());
+        if self.dry_run {
+            let mut listed = Ok(());
+            while collection
+                .next(&mut |key| {
+                    listed = std::mem::replace(&mut listed, Ok(())).and_then(|()| writeln!(stdout, "{key}"));
+                    false
+                })
+                .is_some()
+            {}
+            listed.and_then(|()| stdout.flush()).map_err(Stop::from_stdout)?;
+            return Ok(Outcome::Done);
+        }
+        write_header(task.format, &mut stdout, task.row_shape.iter().product()).map_err(Stop::from_stdout)?;
+        let mut sink = Lines { format: task.format, row_shape: &task.row_shape, stdout };
+        let mut watch = Watch::new(task.talk, task.pipeline.preparation.decode.exif, 0);
+        watch.count(&task.inputs, &task.options, collection.expected);
+        let run = task.pipeline.run(&mut collection, &mut sink, interrupt::flag(), &mut |event| watch.row(event));
+        let summary = run.inspect_err(|_| task.talk.end())?;
+        sink.stdout.flush().map_err(Stop::from_stdout)?;
+        watch.end(&summary, (summary.ok, summary.failed()));
+        Ok(Outcome::of(usize::try_from(summary.failed()).unwrap_or(usize::MAX)))
+    }
+}
