@@ -29,7 +29,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::image::{self, DecodeOptions, Decoded, Format, Orientation};
+use crate::image::{self, DecodeOptions, Original, PixelGrid};
 use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
@@ -45,17 +45,6 @@ pub struct Preparation {
     pub decode: DecodeOptions,
     /// Height and width of the result, in this order.
     pub size: [usize; 2],
-}
-
-/// What a picture was before it was prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Original {
-    /// The format of the file.
-    pub format: Format,
-    /// Width and height in pixels, of the picture as it was decoded.
-    pub size: [usize; 2],
-    /// The orientation that the file tells, whether it was followed or not.
-    pub orientation: Orientation,
 }
 
 /// Pictures ready for the network.
@@ -86,6 +75,9 @@ impl Preparation {
 
     /// Like [`prepare`](Preparation::prepare), from the `bytes` of a file.
     ///
+    /// The result is that of [`image::decode`] and [`Preset::prepare`] (but for [`Fidelity::Fast`](image::Fidelity)), in
+    /// less time and memory: of a JPEG only the pixels that the preset reads are made.
+    ///
     /// # Errors
     /// Those of [`image::decode`].
     ///
@@ -93,9 +85,9 @@ impl Preparation {
     /// If `out` has another length than a row.
     pub fn prepare_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<Original> {
         let [height, width] = self.size;
-        let Decoded { image, format, orientation } = image::decode(bytes, &self.decode)?;
-        self.preset.prepare(&image, height, width, out);
-        Ok(Original { format, size: [image.width(), image.height()], orientation })
+        let (sampled, about) = image::decode_sampled(bytes, &self.decode, self)?;
+        self.preset.prepare_sampled(&sampled, height, width, out);
+        Ok(about)
     }
 
     /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The
@@ -127,6 +119,16 @@ impl Preparation {
     /// The bytes of a picture, which are never more than decoding it may take.
     pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>> {
         read_picture(path, self.decode.limits.max_memory_bytes)
+    }
+}
+
+impl image::Reader for Preparation {
+    fn is_served_by(&self, (width, height): (usize, usize)) -> bool {
+        self.preset.kept(height).len() >= self.size[0] && self.preset.kept(width).len() >= self.size[1]
+    }
+
+    fn reads(&self, size: (usize, usize)) -> Option<PixelGrid> {
+        self.preset.reads(size, self.size)
     }
 }
 

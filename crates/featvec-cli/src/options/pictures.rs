@@ -37,8 +37,10 @@ impl PictureArgs {
         }
         let arrays_only = inputs.iter().all(|input| path(input).is_some_and(is_array));
         if arrays_only && self.prepare.is_for_pictures() {
-            return Err(wrong_usage("--preset and --exif are for pictures, and all inputs are arrays")
-                .with_hint("arrays go into the network as they are"));
+            return Err(wrong_usage(
+                "--preset, --exif and --decode are for pictures, and all inputs are arrays",
+            )
+            .with_hint("arrays go into the network as they are"));
         }
         Ok(inputs)
     }

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use featvec::image::DecodeOptions;
-use featvec::pictures::{Original, Preparation, read_picture};
+use featvec::image::{DecodeOptions, Original};
+use featvec::pictures::{Preparation, read_picture};
 use featvec::{ErrorKind, Result, Tensor};
 
 use crate::Content;

@@ -6,8 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use arrow_array::RecordBatch;
-use featvec::image::Orientation;
-use featvec::pictures::Original;
+use featvec::image::{Orientation, Original};
 
 use super::{Event, Note, Sink, Summary};
 use crate::{Row, Status};
@@ -58,7 +57,8 @@ impl Finished {
 
     /// Notes what the picture was.
     pub fn describe(&mut self, original: &Original) {
-        self.row.size = Some(original.size.map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX)));
+        let (width, height) = original.size;
+        self.row.size = Some([width, height].map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX)));
         self.event.format = Some(original.format);
         if original.orientation != Orientation::Normal {
             self.event.note = Some(Note::Orientation(original.orientation));
