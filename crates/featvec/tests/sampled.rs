@@ -23,8 +23,8 @@ fn fixture(name: &str) -> Vec<u8> {
 fn prepared(preparation: &Preparation, bytes: &[u8]) -> featvec::Result<(Vec<f32>, Orientation)> {
     let [height, width] = preparation.size;
     let mut out = vec![f32::NAN; height * width * 3];
-    let orientation = preparation.prepare_bytes(bytes, &mut out)?;
-    Ok((out, orientation))
+    let original = preparation.prepare_bytes(bytes, &mut out)?;
+    Ok((out, original.orientation))
 }
 
 /// What all of the picture gives.

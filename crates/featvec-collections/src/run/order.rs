@@ -50,7 +50,16 @@ pub(super) struct Claim {
 
 impl Finished {
     pub fn of(key: String, columns: Option<RecordBatch>) -> Finished {
-        let event = Event { key: key.clone(), ..Event::default() };
+        let event = Event {
+            key: key.clone(),
+            status: Status::Ok,
+            error: None,
+            bytes: 0,
+            format: None,
+            decoding: 0.0,
+            is_copy: false,
+            note: None,
+        };
         let row = Row { key, content_hash: None, size: None, status: Status::Ok, error: None, vector: None, columns };
         Finished { row, event, computed: Computed::default() }
     }

@@ -7,7 +7,7 @@ use featvec::image::{Format, Orientation};
 use crate::Status;
 
 /// A row that went to the sink.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Event {
     /// The item's key.
     pub key: String,

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use featvec::image::ExifPolicy;
 use featvec::plan::Mode;
-use featvec::{Error, Precision};
-use featvec_collections::run::{Resumed, Sink};
+use featvec::{Error, ErrorKind, Precision};
+use featvec_collections::run::{Resumed, Sink, take_back};
+use featvec_collections::sources::Collection;
 use featvec_collections::{CommitEvery, Dtype, Identity, Output, Parts, Provenance, Status, assemble};
 
 use super::{DtypeChoice, Embed, Task};
@@ -54,12 +55,12 @@ impl Embed {
     fn resume(
         &self,
         task: &Task<'_>,
-        (collection, parts): (&mut featvec_collections::sources::Collection, &mut Parts),
+        (collection, parts): (&mut Collection, &mut Parts),
         output: &Path,
     ) -> Result<Outcome, Stop> {
         let talk = task.talk;
         if self.retry_failed && rows(parts) == 0 && output.exists() {
-            parts.take_back(Output::open(output)?)?;
+            take_back(parts, Output::open(output)?)?;
         }
         let before = rows(parts);
         if before > 0 {
@@ -156,7 +157,7 @@ fn rows(parts: &Parts) -> u64 {
 fn refuse_no_file(output: &Path) -> Result<(), Error> {
     if output.exists() && !output.is_file() {
         let place = output.display().to_string();
-        return Err(Error::new(featvec::ErrorKind::Argument, place, "not a plain file, so it cannot be replaced by one"));
+        return Err(Error::new(ErrorKind::Argument, place, "not a plain file, so it cannot be replaced by one"));
     }
     Ok(())
 }
@@ -173,16 +174,16 @@ fn begin_anew(folder: &Path) -> Result<(), Error> {
 
 /// Tells what is kept for the next run; where there is nothing, nothing is left.
 fn leave(parts: Parts, folder: &Path, talk: &Talk) {
-    let committed = parts.committed();
     drop(parts);
-    if committed == 0 {
-        // Nothing is lost if that fails.
-        let _ = fs::remove_dir_all(folder);
-    } else {
-        talk.note(format_args!(
-            "{committed} rows are kept in {}; the same command goes on from there",
+    let is_part = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("part-");
+    if fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_part(&entry))) {
+        talk.failure(format_args!(
+            "what was computed is kept in {}: the same command goes on from there",
             shown(folder)
         ));
+    } else {
+        // Nothing is lost if that fails.
+        let _ = fs::remove_dir_all(folder);
     }
 }
 
