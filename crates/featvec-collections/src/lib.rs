@@ -11,9 +11,19 @@
 
 #![forbid(unsafe_code)]
 
-
+mod hashing;
+mod identity;
 mod item;
+mod layout;
+pub mod line;
+mod manifest;
+pub mod output;
+pub mod parts;
 mod row;
 
+pub use identity::{Dtype, Identity};
 pub use item::{Content, Item};
+pub use manifest::{FileRecord, Manifest, Provenance};
+pub use output::{Format, Output, assemble};
+pub use parts::{CommitEvery, Parts};
 pub use row::{Row, Status};
