@@ -10,7 +10,7 @@ use arrow_array::{
     StringArray, UInt32Array, new_null_array,
 };
 use arrow_buffer::NullBuffer;
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 use featvec::{Error, ErrorKind, Result};
@@ -181,6 +181,15 @@ pub(crate) fn identity_of(schema: &Schema) -> Option<Identity> {
     serde_json::from_str(schema.metadata().get(IDENTITY)?).ok()
 }
 
+/// Names and types of `fields`, for people.
+pub(crate) fn listed(fields: &Fields) -> String {
+    fields
+        .iter()
+        .map(|field| format!("{} {}", field.name(), field.data_type()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// `name`, or what a column is called whose name another has, in capital letters or small: DuckDB knows no difference.
 fn free_name(name: &str, fields: &[Field]) -> String {
     let mut name = name.to_string();
@@ -265,6 +274,25 @@ impl<'a> Columns<'a> {
             column.is_valid(row).then(|| column.value(row))
         });
         Some([size[0]?, size[1]?])
+    }
+
+    /// The rows of `batch`, to which these columns belong.
+    pub fn rows(&self, batch: &RecordBatch) -> impl Iterator<Item = Result<Row>> {
+        let carried: Vec<usize> = (VECTOR_COLUMN + 1..batch.num_columns()).collect();
+        (0..batch.num_rows()).map(move |i| {
+            let key = self.keys.value(i).to_string();
+            let status = self.status(i).ok_or_else(|| Error::corrupt(&key, "an unknown status"))?;
+            let columns = batch.slice(i, 1).project(&carried).map_err(internal)?;
+            Ok(Row {
+                key,
+                content_hash: self.content_hash(i),
+                size: self.size(i),
+                status,
+                error: self.error(i).map(str::to_string),
+                vector: self.vector(i),
+                columns: (columns.num_columns() > 0).then_some(columns),
+            })
+        })
     }
 
     /// Appends the bytes of the numbers of a vector, little-endian, as the column has them.

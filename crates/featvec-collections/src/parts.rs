@@ -25,14 +25,16 @@ use std::time::{Duration, Instant};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{RecordBatch, UInt32Array};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Result};
 
 pub(crate) use index::key_hash;
 pub(crate) use part::{UNFINISHED, sync_folder, write_error};
 
-use crate::layout::{Columns, Layout, ORDINAL, identity_of, internal};
-use crate::{Identity, Row, Status};
+use crate::layout::{Columns, Layout, ORDINAL, identity_of, internal, listed};
+use crate::output::{Format, Output, columns, real};
+use crate::verify::refuse_damage;
+use crate::{Identity, Manifest, Row, Status};
 use index::{Index, Place, Refusal};
 use part::{Content, Part, PartReader};
 
@@ -140,11 +142,45 @@ impl Parts {
         Ok(opened)
     }
 
+    /// Opens the parts of `output`. Where there are none and `output` is complete, its rows are made parts first: pictures
+    /// that failed can then be retried, and new ones added. It is left as it is.
+    ///
+    /// # Errors
+    /// As of [`Parts::open`]; an output that is damaged, or was made otherwise.
+    pub fn adopt(output: &Path, identity: &Identity, carried: &Schema, every: CommitEvery) -> Result<Parts> {
+        let (output, folder) = (real(output), Parts::folder_of(output));
+        if !folder.exists()
+            && let Some(manifest) = Manifest::read(&output)?
+        {
+            refuse_damage(&output, &manifest)?;
+            // Whoever is killed here leaves no parts, and the next one begins again.
+            let made = beside(&folder, UNFINISHED);
+            let _ = fs::remove_dir_all(&made);
+            let mut parts = Parts::open(&made, identity, carried, every)?;
+            parts.refuse_other(&output, &manifest.identity, None)?;
+            let opened = Output::open(&output)?;
+            if Format::of(&output).is_some_and(Format::has_failed_rows) {
+                parts.refuse_other(&output, &manifest.identity, Some(opened.layout().schema.fields()))?;
+            }
+            parts.committed = Instant::now();
+            for batch in opened.table().rows {
+                let batch = batch?;
+                columns(&batch, &output)?.rows(&batch).try_for_each(|row| parts.append(row?))?;
+            }
+            parts.commit()?;
+            fs::rename(&made, &folder).map_err(|error| Error::io(folder.display().to_string(), error))?;
+        }
+        Parts::open(&folder, identity, carried, every)
+    }
+
     /// Verifies `part`, and adds its rows to the index.
     fn enlist(&mut self, part: Part) -> Result<()> {
         part.verify()?;
         let mut reader = part.open()?;
-        self.refuse_other(&part, &reader.schema())?;
+        let schema = reader.schema();
+        let theirs = identity_of(&schema).ok_or_else(|| part.damaged("it does not tell how it was made"))?;
+        let fields = schema.fields().iter().skip(1).cloned().collect();
+        self.refuse_other(&self.folder, &theirs, Some(&fields))?;
         let mut row = 0;
         for i in 0..reader.batches() {
             let batch = reader.batch(i)?;
@@ -171,26 +207,18 @@ impl Parts {
         Ok(())
     }
 
-    fn refuse_other(&self, part: &Part, schema: &Schema) -> Result<()> {
-        let theirs = identity_of(schema).ok_or_else(|| part.damaged("it does not tell how it was made"))?;
-        let mut differences = theirs.differences(&self.identity);
-        if differences.is_empty() && schema.fields() != self.schema.fields() {
-            let names = |schema: &Schema| {
-                schema
-                    .fields()
-                    .iter()
-                    .skip(8)
-                    .map(|f| format!("{} {}", f.name(), f.data_type()))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            differences.push(format!("other columns [{}], not [{}]", names(schema), names(&self.schema)));
+    /// Refuses rows at `place` that were made otherwise, or have other columns.
+    fn refuse_other(&self, place: &Path, identity: &Identity, fields: Option<&Fields>) -> Result<()> {
+        let mut differences = identity.differences(&self.identity);
+        let ours = self.layout.schema.fields();
+        if let Some(fields) = fields.filter(|fields| differences.is_empty() && *fields != ours) {
+            differences.push(format!("columns [{}], not [{}]", listed(fields), listed(ours)));
         }
         if differences.is_empty() {
             return Ok(());
         }
         let message = format!("its vectors were made otherwise: {}", differences.join("; "));
-        Err(Error::new(ErrorKind::Mismatch, self.folder.display().to_string(), message).with_hint(OTHERWISE))
+        Err(Error::new(ErrorKind::Mismatch, place.display().to_string(), message).with_hint(OTHERWISE))
     }
 
     /// What became of `key`; nothing if it has no row yet.
