@@ -1,7 +1,7 @@
 //! Collections of pictures of any size to feature vectors.
 //!
 //! ```text
-//! inputs ── sources::open ──► Item (key, content, other columns) ── run ──► Row ── parts::Writer ──► OUTPUT.parts/
+//! inputs ── sources::open ──► Item (key, content, other columns) ── run ──► Row ── Parts::append ──► OUTPUT.parts/
 //!                                                                                                        │
 //!                                                              OUTPUT, OUTPUT.manifest.json ◄── assemble ┘
 //! ```
@@ -11,9 +11,28 @@
 
 #![forbid(unsafe_code)]
 
+mod hashing;
+mod identity;
 mod item;
+mod layout;
+pub mod line;
+mod manifest;
+mod merge;
+mod nearest;
+pub mod output;
+pub mod parts;
 mod row;
+pub mod run;
 pub mod sources;
+mod stats;
+mod verify;
 
+pub use identity::{Dtype, Identity};
 pub use item::{Content, Item};
+pub use manifest::{FileRecord, Manifest, Provenance};
+pub use merge::{Merged, merge};
+pub use output::{Format, Output, assemble};
+pub use parts::{CommitEvery, Parts};
 pub use row::{Row, Status};
+pub use stats::{NearestPair, Norms, Stats, stats};
+pub use verify::{Verification, verify};

@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 
 /// Whether a picture has a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// It has.
     Ok,
@@ -13,8 +13,27 @@ pub enum Status {
     Undecodable,
 }
 
+impl Status {
+    /// All of them.
+    pub const ALL: [Status; 3] = [Status::Ok, Status::Unreadable, Status::Undecodable];
+
+    /// Its name in outputs: `ok`, `unreadable` or `undecodable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Unreadable => "unreadable",
+            Status::Undecodable => "undecodable",
+        }
+    }
+
+    /// The status called `name`.
+    pub fn from_name(name: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
 /// What became of an [`Item`](crate::Item).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The item's key.
     pub key: String,

@@ -173,6 +173,27 @@ pub fn write(mut stream: impl Write, tensor: &Tensor) -> Result<()> {
         .map_err(|error| Error::io("", error))
 }
 
+/// The bytes that stand before the elements of an array, for who writes these one by one.
+///
+/// # Errors
+/// A type that numpy does not have.
+pub fn header(dtype: DataType, shape: &[usize]) -> Result<Vec<u8>> {
+    Header { dtype, fortran_order: false, shape: shape.to_vec() }.to_bytes()
+}
+
+/// Reads what stands before the elements of an array: their type, and the sizes. The elements follow in `stream`, the last
+/// dimension varying fastest.
+///
+/// # Errors
+/// As of [`read`]; an array in Fortran's order.
+pub fn read_header(stream: &mut impl Read) -> Result<(DataType, Vec<usize>)> {
+    match Header::read(stream)? {
+        Header { dtype, fortran_order: false, shape } => Ok((dtype, shape)),
+        _ => Err(Error::unsupported("header", "an array in Fortran's order")
+            .with_hint("in numpy, numpy.ascontiguousarray(array)")),
+    }
+}
+
 /// Writes an array of 32-bit floats row by row, when it is not known beforehand how many rows there will be.
 #[derive(Debug)]
 pub struct RowWriter<W> {

@@ -1,0 +1,338 @@
+//! Complete outputs: tables of vectors, written whole and read back.
+//!
+//! The bytes of an output depend on its rows and its format alone, not on how often the run was killed. Whatever its size,
+//! writing it takes the memory of a few record batches of about 1 MB; Parquet holds a row group of 16 MB more.
+
+mod arrow;
+mod failures;
+mod format;
+pub mod lines;
+mod numbers;
+mod parquet;
+mod staged;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::coalesce::BatchCoalescer;
+use arrow_select::filter::filter_record_batch;
+use featvec::{Error, Result};
+
+pub use format::Format;
+pub(crate) use staged::folder_of;
+
+use crate::layout::{Columns, Layout, internal};
+use crate::line;
+use crate::manifest::{Manifest, Provenance};
+use crate::parts::Parts;
+use crate::{Dtype, Row, Status};
+use failures::{Failure, WithFailures};
+use staged::Staged;
+
+/// Record batches one after the other.
+pub(crate) type Batches<'a> = dyn Iterator<Item = Result<RecordBatch>> + 'a;
+
+/// Rows, and their columns.
+pub(crate) struct Table {
+    pub layout: Layout,
+    pub rows: Box<Batches<'static>>,
+}
+
+/// Makes of all rows in `parts` the output `target`, and beside it its manifest, which is given back. The parts are left;
+/// [`Parts::discard`] removes them.
+///
+/// # Errors
+/// A full disk, a place that cannot be written to; `target` is then as it was. Parts that cannot be read any more.
+pub fn assemble(
+    parts: &mut Parts,
+    target: &Path,
+    format: Format,
+    mut provenance: Provenance,
+) -> Result<Manifest> {
+    parts.commit()?;
+    provenance.seconds = parts.seconds();
+    let manifest = Manifest::new(parts.identity().clone(), provenance, |status| parts.count(status));
+    let (layout, scratch) = (parts.layout().clone(), parts.folder().to_owned());
+    write(&mut parts.rows(), &layout, manifest, &Place { target: &real(target), format, scratch: &scratch })
+}
+
+/// Where an output is to be, and how.
+pub(crate) struct Place<'a> {
+    pub target: &'a Path,
+    pub format: Format,
+    /// A folder on the same file system for what is not complete.
+    pub scratch: &'a Path,
+}
+
+/// Writes `rows`, of which there are as many as `manifest` tells, with the manifest beside them.
+pub(crate) fn write(
+    rows: &mut Batches<'_>,
+    layout: &Layout,
+    mut manifest: Manifest,
+    place: &Place<'_>,
+) -> Result<Manifest> {
+    let &Place { target, format, scratch } = place;
+    let create = |target: &Path| Staged::create(scratch, target);
+    let mut rows = Even::new(rows, layout);
+    let mut failed =
+        Failed { list: create(&companion(target, "failed"))?, manifest: BTreeMap::new(), row: 0 };
+    let mut files = match format {
+        Format::Parquet => vec![parquet::write(&mut rows, layout, create(target)?)?],
+        Format::Arrow => vec![arrow::write(&mut rows, layout, create(target)?)?],
+        _ => {
+            let mut good = rows.map(|batch| failed.take(batch?));
+            if format.has_paths() {
+                let mut shape = manifest.identity.shape.clone();
+                shape.insert(0, manifest.count(Status::Ok) as usize);
+                let files = [create(target)?, create(&companion(target, "paths"))?];
+                let [array, paths] = numbers::write(&mut good, (format, layout.dtype), &shape, files)?;
+                vec![paths, array]
+            } else {
+                let shape = (layout.values, &manifest.identity.shape[..]);
+                vec![write_lines(&mut good, format, shape, create(target)?)?]
+            }
+        }
+    };
+    let list = failed.list.target().to_owned();
+    let any_failed = !failed.manifest.is_empty();
+    manifest.failed = failed.manifest;
+    if any_failed {
+        files.insert(0, failed.list);
+    }
+    let mut complete = Vec::new();
+    for file in files {
+        let (file, record) = file.complete()?;
+        complete.push(file);
+        manifest.files.push(record);
+    }
+    let mut file = create(&Manifest::path_of(target))?;
+    file.write_all(&manifest.to_json()).map_err(|error| file.error(error))?;
+    complete.push(file.complete()?.0);
+    Staged::commit(complete)?;
+    if !any_failed && !format.has_failed_rows() {
+        // That of an earlier run.
+        match fs::remove_file(&list) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(list.display().to_string(), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(manifest)
+}
+
+fn write_lines(
+    batches: &mut Batches<'_>,
+    format: Format,
+    (values, shape): (usize, &[usize]),
+    mut file: Staged,
+) -> Result<Staged> {
+    lines::write_header(format, &mut file, values).map_err(|error| file.error(error))?;
+    for batch in batches {
+        let batch = batch?;
+        let columns = columns(&batch, file.target())?;
+        for row in 0..batch.num_rows() {
+            let vector = columns.vector(row).unwrap_or_default();
+            lines::write_row(format, &mut file, columns.keys.value(row), (&vector, shape))
+                .map_err(|error| file.error(error))?;
+        }
+    }
+    Ok(file)
+}
+
+/// Takes the rows that failed out of a table that has no place for them.
+struct Failed {
+    /// For people: key, tab, reason.
+    list: Staged,
+    manifest: BTreeMap<String, Vec<u32>>,
+    row: u32,
+}
+
+impl Failed {
+    fn take(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let columns = columns(&batch, self.list.target())?;
+        let good: Vec<bool> =
+            (0..batch.num_rows()).map(|row| columns.status(row) == Some(Status::Ok)).collect();
+        for (i, good) in good.iter().enumerate() {
+            if !good {
+                let (key, reason) = (columns.keys.value(i), columns.error(i).unwrap_or_default());
+                let line =
+                    [&line::field(key.as_ref())[..], b"\t", &line::field(reason.as_ref()), b"\n"].concat();
+                self.list.write_all(&line).map_err(|error| self.list.error(error))?;
+                self.manifest
+                    .entry(columns.statuses.value(i).to_string())
+                    .or_default()
+                    .push(self.row + i as u32);
+            }
+        }
+        self.row += good.len() as u32;
+        filter_record_batch(&batch, &BooleanArray::from(good)).map_err(internal)
+    }
+}
+
+/// Cuts rows into batches of one size, whatever sizes they come in: so that the bytes of an output do not tell.
+struct Even<'a> {
+    rows: &'a mut Batches<'a>,
+    coalescer: BatchCoalescer,
+    done: bool,
+}
+
+impl<'a> Even<'a> {
+    fn new(rows: &'a mut Batches<'_>, layout: &Layout) -> Even<'a> {
+        Even { rows, coalescer: BatchCoalescer::new(layout.schema.clone(), layout.batch_rows()), done: false }
+    }
+}
+
+impl Iterator for Even<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.coalescer.next_completed_batch() {
+                return Some(Ok(batch));
+            }
+            if self.done {
+                return None;
+            }
+            let pushed = match self.rows.next() {
+                Some(batch) => batch.and_then(|batch| self.coalescer.push_batch(batch).map_err(internal)),
+                None => {
+                    self.done = true;
+                    self.coalescer.finish_buffered_batch().map_err(internal)
+                }
+            };
+            if let Err(error) = pushed {
+                self.done = true;
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// An output that is there.
+pub struct Output {
+    path: PathBuf,
+    /// How it was made, where its manifest tells.
+    pub manifest: Option<Manifest>,
+    table: Table,
+}
+
+impl Output {
+    /// Opens the output `path`, in the format that its name ends in. Rows are read when they are asked for.
+    ///
+    /// # Errors
+    /// A file that is not there, is damaged, or holds something else.
+    pub fn open(path: &Path) -> Result<Output> {
+        let format = Format::needed(path)?;
+        let path = real(path);
+        let manifest = Manifest::read(&path)?;
+        let place = path.display().to_string();
+        let file = File::open(&path).map_err(|error| Error::io(&place, error))?;
+        let table = match format {
+            Format::Parquet => parquet::read(file, &place)?,
+            Format::Arrow => arrow::read(file, &place)?,
+            _ => plain(&path, format, file, manifest.as_ref()).map_err(|error| error.within(&place))?,
+        };
+        Ok(Output { path, manifest, table })
+    }
+
+    /// Where it is, symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many numbers a vector has.
+    pub fn values(&self) -> usize {
+        self.table.layout.values
+    }
+
+    /// The numbers of its vectors.
+    pub fn dtype(&self) -> Dtype {
+        self.table.layout.dtype
+    }
+
+    pub(crate) fn table(self) -> Table {
+        self.table
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.table.layout
+    }
+}
+
+/// Reads a format that has keys and vectors, and no rows for what failed: those come from `x.failed.txt`.
+fn plain(path: &Path, format: Format, file: File, manifest: Option<&Manifest>) -> Result<Table> {
+    let identity = manifest.map(|manifest| &manifest.identity);
+    let (rows, values, dtype) = if format.has_paths() {
+        let mut vectors = numbers::Vectors::open(format, file, &companion(path, "paths"))?;
+        let (values, dtype) = (vectors.values, vectors.dtype);
+        (
+            Box::new(std::iter::from_fn(move || vectors.next().transpose())) as Box<dyn Iterator<Item = _>>,
+            values,
+            dtype,
+        )
+    } else {
+        let mut lines = lines::Lines::new(format, BufReader::new(file))?;
+        let first = lines.next().transpose();
+        let values = match (&first, identity) {
+            (Some(row), _) => row.as_ref().map_or(1, |(_, vector)| vector.len()),
+            (None, identity) => identity.map_or(1, |identity| identity.values()),
+        };
+        let rows = first.into_iter().chain(std::iter::from_fn(move || lines.next().transpose()));
+        (
+            Box::new(rows) as Box<dyn Iterator<Item = _>>,
+            values,
+            identity.map_or(Dtype::F32, |identity| identity.dtype),
+        )
+    };
+    let layout = Layout::of((values, dtype), &arrow_schema::Schema::empty(), identity)?;
+    let failures = failures::read(&companion(path, "failed"), manifest)?;
+    let rows = WithFailures::new(rows, failures);
+    let rows = failures::batches(rows, layout.clone(), path.display().to_string());
+    Ok(Table { layout, rows: Box::new(rows) })
+}
+
+/// A row of an output that has keys and vectors only.
+fn good_row((key, vector): (String, Vec<f32>)) -> Row {
+    Row {
+        key,
+        content_hash: None,
+        size: None,
+        status: Status::Ok,
+        error: None,
+        vector: Some(vector),
+        columns: None,
+    }
+}
+
+/// A row of a picture that failed, of which only the reason is known.
+fn failed_row(Failure { key, status, reason, .. }: Failure) -> Row {
+    Row { key, content_hash: None, size: None, status, error: Some(reason), vector: None, columns: None }
+}
+
+/// `x.npy` -> `x.paths.txt`.
+pub(crate) fn companion(target: &Path, what: &str) -> PathBuf {
+    target.with_extension(format!("{what}.txt"))
+}
+
+/// `path`, or what it points to if it is a symbolic link: links stay links.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The columns of a batch that comes from `place`.
+pub(crate) fn columns<'a>(batch: &'a RecordBatch, place: &Path) -> Result<Columns<'a>> {
+    Columns::of(batch).ok_or_else(|| foreign(&place.display().to_string()))
+}
+
+fn foreign(place: &str) -> Error {
+    Error::unsupported(place, "not a table that featvec embed writes: its columns are others")
+}
+
+/// What it means that another library cannot read `place`.
+fn damaged(place: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::corrupt(place, error.to_string()).with_hint("the file is damaged; make it or copy it again")
+}
