@@ -42,6 +42,13 @@ bench-train-peers:
 	cargo build --release --locked
 	python3 tools/peers/train.py --module $(MODULE)
 
+# And collections: featvec embed and TensorFlow's tf.data in turns, and how well decoding and network overlap.
+.PHONY: bench-collection-peers
+bench-collection-peers:
+	cargo build --release --locked
+	cargo bench -p featvec-collections --locked -- $(MODULE) $(or $(PHOTOS),examples/photos)
+	python3 tools/peers/collection.py --module $(MODULE) --photos $(or $(PHOTOS),../shared/photos)
+
 # Half a minute of mutated inputs for each reader.
 FUZZ_SECONDS ?= 30
 fuzz:

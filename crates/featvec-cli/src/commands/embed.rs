@@ -151,6 +151,7 @@ impl Embed {
         let limits = self.module.load.fetch.limits();
         let options =
             SourceOptions { shard: self.shard, ..self.pictures.sources.options(&preparation, limits) };
+        self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
         let pipeline = Pipeline {
             module: &module,
             signature,
@@ -165,7 +166,6 @@ impl Embed {
                 format!("--normalize is for vectors, and {} gives {row_shape:?} a picture", pipeline.output);
             return Err(wrong_usage(message).into());
         }
-        self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
         let task = Task { pipeline, row_shape, inputs, options, format, talk };
         match &self.output {
             Some(output) => self.collect(&task, output),

@@ -127,7 +127,7 @@ fn arrays_with_other_values_are_doubted_or_refused() {
     desk.embed(["signed.npy", "-o", "x.npy"]).exits(0).says("look like -1..1");
     values[1000] = f32::NAN;
     write_array(desk.path("nan.npy"), &[1, 224, 224, 3], &values);
-    desk.embed(["nan.npy", "-o", "x.npy"]).exits(1).says("nan.npy: element 1000 is NaN");
+    desk.embed(["nan.npy", "-o", "x.npy"]).exits(1).says("nan.npy#0: element 1000 is NaN");
 
     write_array(desk.path("small.npy"), &[1, 96, 96, 3], &[0.5; 96 * 96 * 3]);
     desk.embed(["small.npy", "-o", "x.npy"]).exits(1).says("resize them to 224x224");
@@ -206,7 +206,7 @@ fn folders_lists_and_patterns_keep_their_order() {
         lines(desk.path("x.paths.txt"))
     };
     assert_eq!(paths(&["."], b""), ["./a/b/y.jpeg", "./a/z.JPG", "./a.jpg", "./b.jpg"]);
-    assert_eq!(paths(&["b.jpg", "a", "b.jpg"], b""), ["b.jpg", "a/b/y.jpeg", "a/z.JPG", "b.jpg"]);
+    assert_eq!(paths(&["b.jpg", "a", "b.jpg"], b""), ["b.jpg", "a/b/y.jpeg", "a/z.JPG"], "a name has one row");
     assert_eq!(paths(&["*.jpg"], b""), ["a.jpg", "b.jpg"]);
     assert_eq!(paths(&["**/*.jp*g"], b""), ["a/b/y.jpeg", "a.jpg", "b.jpg"]);
     assert_eq!(paths(&["-", "a.jpg"], b"b.jpg\na/z.JPG\n"), ["b.jpg", "a/z.JPG", "a.jpg"]);
@@ -335,10 +335,11 @@ fn the_tag_train_takes_the_statistics_of_the_batch() {
 fn lying_pictures_are_noticed_and_turned_on_request() {
     let Some(desk) = Desk::new() else { return };
     let lying = project("crates/featvec/tests/fixtures/images/orientation6.png");
+    let other = project("crates/featvec/tests/fixtures/images/orientation8.png");
     let untagged = desk.path("untagged.png");
     fs::write(&untagged, without_chunk(&fs::read(&lying).unwrap(), b"eXIf")).unwrap();
     desk.embed(["-o".into(), "x.npy".into(), untagged]).exits(0);
-    let run = desk.embed(["-o".into(), "y.npy".into(), lying.clone(), lying.clone()]).exits(0);
+    let run = desk.embed(["-o".into(), "y.npy".into(), lying.clone(), other]).exits(0);
     run.says("--exif apply").says("2 pictures were left lying");
     let run = desk.embed(["-o".into(), "z.npy".into(), "--exif".into(), "apply".into(), lying]).exits(0);
     assert!(!run.stderr.contains("EXIF"), "{run:?}");
@@ -399,41 +400,20 @@ fn a_full_disk_leaves_what_was_there() {
     command.args(desk.args(["-o", "x.npy", "b.jpg", "broken.jpg"])).current_dir(&desk.folder);
     run(&mut command, b"").exits(2).says("x.npy");
     assert!(before == [fs::read(desk.path("x.npy")).unwrap(), fs::read(desk.path("x.paths.txt")).unwrap()]);
-    assert_eq!(desk.names(), ["a.jpg", "b.jpg", "broken.jpg", "x.npy", "x.paths.txt"]);
+    assert_eq!(
+        desk.names(),
+        ["a.jpg", "b.jpg", "broken.jpg", "x.npy", "x.npy.manifest.json", "x.paths.txt"]
+    );
 }
 
 /// Whether this process ignores SIGHUP, SIGINT or SIGTERM, as background jobs of scripts do. Its children then do too,
 /// and the program leaves such signals as they are.
 #[cfg(unix)]
-fn ignores_signals() -> bool {
+pub fn ignores_signals() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| [1, 2, 15].into_iter().any(|signal| mask >> (signal - 1) & 1 == 1))
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_leaves_nothing_behind() {
-    let Some(desk) = Desk::new() else { return };
-    if ignores_signals() {
-        eprintln!("SKIPPED: signals are ignored here, as in a background job");
-        return;
-    }
-    let system = |command: &str, args: &[&str]| {
-        let status = std::process::Command::new(command).args(args).current_dir(&desk.folder).status();
-        assert!(status.unwrap().success(), "{command}");
-    };
-    system("mkfifo", &["in.npy"]);
-    let mut child =
-        program().args(desk.args(["-o", "x.npy", "in.npy"])).current_dir(&desk.folder).spawn().unwrap();
-    // This waits until the program reads the pipe, which it does when the outputs have been begun.
-    let pipe = fs::File::options().write(true).open(desk.path("in.npy")).unwrap();
-    assert_eq!(desk.names().len(), 3);
-    system("kill", &["-INT", &child.id().to_string()]);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    drop(pipe);
-    assert_eq!(desk.names(), ["in.npy"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod classify;
+mod collection;
 mod compare;
 mod embed;
 mod eval;

@@ -155,11 +155,17 @@ fn rows(parts: &Parts) -> u64 {
 
 /// Refuses an output that cannot be written before hours are spent on it.
 fn refuse_no_file(output: &Path) -> Result<(), Error> {
+    let place = output.display().to_string();
     if output.exists() && !output.is_file() {
-        let place = output.display().to_string();
-        return Err(Error::new(ErrorKind::Argument, place, "not a plain file, so it cannot be replaced by one"));
+        let message = "not a plain file, so it cannot be replaced by one";
+        return Err(Error::new(ErrorKind::Argument, place, message));
     }
-    Ok(())
+    match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            fs::metadata(folder).map(drop).map_err(|error| Error::io(place, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes what an earlier run has left.
