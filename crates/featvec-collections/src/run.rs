@@ -109,7 +109,7 @@ impl Pipeline<'_> {
             .map(|_| self.module.fork(NonZeroUsize::MIN))
             .collect::<Result<Vec<Module>>>()?;
         let mut seconds = Seconds::default();
-        thread::scope(|scope| {
+        thread::scope(|scope| -> Result<()> {
             let mut workers = Vec::new();
             for module in modules {
                 let worker = Worker {

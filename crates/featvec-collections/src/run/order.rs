@@ -166,7 +166,8 @@ impl<'a, S: Sink> Order<'a, S> {
 
     /// Takes the item at `place`, and gives on all rows whose turn it is.
     pub fn deliver(&self, place: u64, finished: Finished, events: &Sender<Event>) {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         state.waiting_bytes += finished.bytes();
         state.waiting.insert(place, finished);
         while !state.has_failed
@@ -191,14 +192,16 @@ impl<'a, S: Sink> Order<'a, S> {
                 Err(error) => state.fail(Some(error)),
             }
         }
-        drop(state);
+        drop(guard);
         self.room.notify_all();
     }
 
     /// Waits while many rows wait for one before them. Whoever computes that one must not call this.
     pub fn wait_for_room(&self) {
-        let is_full = |state: &mut State<'_, S>| state.waiting_bytes > WAITING_BYTES && !state.has_failed;
-        drop(self.room.wait_while(self.state(), is_full).unwrap_or_else(PoisonError::into_inner));
+        let room = self.room.wait_while(self.state(), |state| {
+            state.waiting_bytes > WAITING_BYTES && !state.has_failed
+        });
+        drop(room.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends the run.
@@ -212,7 +215,7 @@ impl<'a, S: Sink> Order<'a, S> {
     }
 
     /// Ends the run if the thread that holds it panics: the others would wait for its rows.
-    pub fn alarm(&self) -> impl Drop {
+    pub fn alarm(&self) -> Alarm<'_, 'a, S> {
         Alarm(self)
     }
 
@@ -245,7 +248,8 @@ impl Finished {
     }
 }
 
-struct Alarm<'o, 'a, S: Sink>(&'o Order<'a, S>);
+/// See [`Order::alarm`].
+pub(super) struct Alarm<'o, 'a, S: Sink>(&'o Order<'a, S>);
 
 impl<S: Sink> Drop for Alarm<'_, '_, S> {
     fn drop(&mut self) {

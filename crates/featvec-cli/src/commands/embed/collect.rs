@@ -1,7 +1,7 @@
 //! Vectors into a file, by way of committed parts.
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
 
 use featvec::image::ExifPolicy;
@@ -11,6 +11,7 @@ use featvec_collections::run::{Resumed, Sink, take_back};
 use featvec_collections::sources::Collection;
 use featvec_collections::{CommitEvery, Dtype, Identity, Output, Parts, Provenance, Status, assemble};
 
+use super::lines::list;
 use super::{DtypeChoice, Embed, Task};
 use crate::interrupt;
 use crate::line::shown;
@@ -68,19 +69,7 @@ impl Embed {
         }
         let mut sink = Resumed::new(parts, self.retry_failed);
         if self.dry_run {
-            let mut stdout = BufWriter::new(io::stdout());
-            let mut listed = Ok(());
-            while collection
-                .next(&mut |key| {
-                    if sink.wants(key) && listed.is_ok() {
-                        listed = writeln!(stdout, "{key}");
-                    }
-                    false
-                })
-                .is_some()
-            {}
-            listed.and_then(|()| stdout.flush()).map_err(Stop::from_stdout)?;
-            return Ok(Outcome::Done);
+            return list(collection, &mut |key| sink.wants(key));
         }
 
         interrupt::watch();

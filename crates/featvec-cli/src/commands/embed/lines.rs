@@ -4,10 +4,12 @@ use std::io::{self, BufWriter, Stdout, Write};
 
 use featvec_collections::output::lines::{write_header, write_row};
 use featvec_collections::run::Sink;
+use featvec_collections::sources::Collection;
 use featvec_collections::{Format, Row};
 
 use super::{Embed, Task};
 use crate::interrupt;
+use crate::line::shown;
 use crate::stop::{Outcome, Stop};
 use crate::watch::Watch;
 
@@ -33,19 +35,10 @@ impl Embed {
     /// Writes vectors to stdout.
     pub(super) fn print(&self, task: &Task<'_>) -> Result<Outcome, Stop> {
         let mut collection = task.open()?;
-        let mut stdout = BufWriter::new(io::stdout());
         if self.dry_run {
-            let mut listed = Ok(());
-            while collection
-                .next(&mut |key| {
-                    listed = std::mem::replace(&mut listed, Ok(())).and_then(|()| writeln!(stdout, "{key}"));
-                    false
-                })
-                .is_some()
-            {}
-            listed.and_then(|()| stdout.flush()).map_err(Stop::from_stdout)?;
-            return Ok(Outcome::Done);
+            return list(&mut collection, &mut |_| true);
         }
+        let mut stdout = BufWriter::new(io::stdout());
         write_header(task.format, &mut stdout, task.row_shape.iter().product()).map_err(Stop::from_stdout)?;
         let mut sink = Lines { format: task.format, row_shape: &task.row_shape, stdout };
         let mut watch = Watch::new(task.talk, task.pipeline.preparation.decode.exif, 0);
@@ -56,4 +49,19 @@ impl Embed {
         watch.end(&summary, (summary.ok, summary.failed()));
         Ok(Outcome::of(usize::try_from(summary.failed()).unwrap_or(usize::MAX)))
     }
+}
+
+/// Lists the keys that are `wanted` on stdout.
+pub(super) fn list(collection: &mut Collection, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Outcome, Stop> {
+    let mut stdout = BufWriter::new(io::stdout());
+    let mut listed = Ok(());
+    let mut pass_over = |key: &str| {
+        if wanted(key) && listed.is_ok() {
+            listed = writeln!(stdout, "{}", shown(key));
+        }
+        false
+    };
+    while collection.next(&mut pass_over).is_some() {}
+    listed.and_then(|()| stdout.flush()).map_err(Stop::from_stdout)?;
+    Ok(Outcome::Done)
 }
