@@ -14,6 +14,7 @@ mod staged;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{BooleanArray, RecordBatch};
@@ -34,6 +35,9 @@ use staged::Staged;
 
 /// Record batches one after the other.
 pub(crate) type Batches<'a> = dyn Iterator<Item = Result<RecordBatch>> + 'a;
+
+/// What to do about a file that cannot be read.
+const DAMAGED: &str = "the file is damaged; make it or copy it again";
 
 /// Rows, and their columns.
 pub(crate) struct Table {
@@ -232,8 +236,8 @@ impl Output {
         let place = path.display().to_string();
         let file = File::open(&path).map_err(|error| Error::io(&place, error))?;
         let table = match format {
-            Format::Parquet => parquet::read(file, &place)?,
-            Format::Arrow => arrow::read(file, &place)?,
+            Format::Parquet => guard(&place, || parquet::read(file, &place))?,
+            Format::Arrow => guard(&place, || arrow::read(file, &place))?,
             _ => plain(&path, format, file, manifest.as_ref()).map_err(|error| error.within(&place))?,
         };
         Ok(Output { path, manifest, table })
@@ -254,12 +258,12 @@ impl Output {
         self.table.layout.dtype
     }
 
-    pub(crate) fn table(self) -> Table {
-        self.table
-    }
-
     pub(crate) fn layout(&self) -> &Layout {
         &self.table.layout
+    }
+
+    pub(crate) fn table(self) -> Table {
+        self.table
     }
 }
 
@@ -328,11 +332,35 @@ pub(crate) fn columns<'a>(batch: &'a RecordBatch, place: &Path) -> Result<Column
     Columns::of(batch).ok_or_else(|| foreign(&place.display().to_string()))
 }
 
+/// The record batches that another library reads from `place`.
+fn guarded<E: std::error::Error + Send + Sync + 'static>(
+    mut reader: impl Iterator<Item = std::result::Result<RecordBatch, E>>,
+    place: String,
+) -> impl Iterator<Item = Result<RecordBatch>> {
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let batch =
+            guard(&place, || reader.next().transpose().map_err(|error| damaged(&place, error))).transpose();
+        failed = matches!(batch, Some(Err(_)));
+        batch
+    })
+}
+
+/// Has another library read from `place`. They panic at some damage.
+fn guard<T>(place: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    // Whatever is broken then is not used any more.
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::corrupt(place, "not what its format allows").with_hint(DAMAGED)))
+}
+
 fn foreign(place: &str) -> Error {
     Error::unsupported(place, "not a table that featvec embed writes: its columns are others")
 }
 
 /// What it means that another library cannot read `place`.
 fn damaged(place: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::corrupt(place, error.to_string()).with_hint("the file is damaged; make it or copy it again")
+    Error::corrupt(place, error.to_string()).with_hint(DAMAGED)
 }

@@ -8,7 +8,7 @@ use arrow_ipc::writer::FileWriter;
 use featvec::Result;
 
 use super::staged::Staged;
-use super::{Batches, Table, damaged, foreign};
+use super::{Batches, Table, damaged, foreign, guarded};
 use crate::layout::Layout;
 use crate::parts::write_error;
 
@@ -27,9 +27,5 @@ pub(super) fn write(batches: &mut Batches<'_>, layout: &Layout, file: Staged) ->
 pub(super) fn read(file: File, place: &str) -> Result<Table> {
     let reader = FileReader::try_new(BufReader::new(file), None).map_err(|error| damaged(place, error))?;
     let layout = Layout::found(&reader.schema()).ok_or_else(|| foreign(place))?;
-    let place = place.to_string();
-    Ok(Table {
-        layout,
-        rows: Box::new(reader.map(move |batch| batch.map_err(|error| damaged(&place, error)))),
-    })
+    Ok(Table { layout, rows: Box::new(guarded(reader, place.to_string())) })
 }

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 
-use arrow_array::RecordBatch;
 use featvec::{Error, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -16,7 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::staged::Staged;
-use super::{Batches, Table, damaged};
+use super::{Batches, Table, damaged, guarded};
 use crate::layout::{CONTENT_HASH, KEY, Layout, VECTOR};
 
 /// About how many bytes of vectors a row group has. It is held in memory while it is written.
@@ -59,10 +58,7 @@ pub(super) fn read(file: File, place: &str) -> Result<Table> {
     let layout = Layout::found(&schema).ok_or_else(|| super::foreign(place))?;
     let reader =
         builder.with_batch_size(layout.batch_rows()).build().map_err(|error| damaged(place, error))?;
-    let place = place.to_string();
-    let rows = reader
-        .map(move |batch: std::result::Result<RecordBatch, _>| batch.map_err(|error| damaged(&place, error)));
-    Ok(Table { layout, rows: Box::new(rows) })
+    Ok(Table { layout, rows: Box::new(guarded(reader, place.to_string())) })
 }
 
 fn write_error(place: &str, error: ParquetError) -> Error {

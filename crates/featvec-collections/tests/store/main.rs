@@ -1,0 +1,9 @@
+//! Parts, outputs, and what is done with them.
+
+mod disk;
+mod hostile;
+mod merged;
+mod outputs;
+mod parts;
+mod sanity;
+mod support;
