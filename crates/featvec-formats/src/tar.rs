@@ -1,6 +1,6 @@
 //! The members of a tar archive, read in one pass without trusting a header; and written.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use crate::error::TRUNCATED;
 use crate::limits::check_limit;
