@@ -63,7 +63,13 @@ impl<'a> Watch<'a> {
             let _ = thread::Builder::new().spawn(move || {
                 let mut count = 0;
                 if let Ok(mut collection) = sources::open(&inputs, &options) {
-                    while collection.next(&mut |_| { count += 1; false }).is_some() {}
+                    while collection
+                        .next(&mut |_| {
+                            count += 1;
+                            false
+                        })
+                        .is_some()
+                    {}
                     total.store(count, Ordering::Relaxed);
                 }
             });
@@ -126,7 +132,10 @@ impl<'a> Watch<'a> {
             ));
         }
         if summary.copies > 0 {
-            talk.note(format_args!("  {} have the bytes of another one and were not run again", summary.copies));
+            talk.note(format_args!(
+                "  {} have the bytes of another one and were not run again",
+                summary.copies
+            ));
         }
         let (short_seconds, few) = SHORT;
         if summary.wall < short_seconds && self.rows < few {
@@ -145,9 +154,8 @@ impl<'a> Watch<'a> {
         ));
         let mut formats: Vec<_> = summary.formats.iter().collect();
         let each = |decoding: f64, pictures: u64| 1e3 * decoding / pictures.max(1) as f64;
-        formats.sort_by(|(_, a), (_, b)| {
-            each(b.decoding, b.pictures).total_cmp(&each(a.decoding, a.pictures))
-        });
+        formats
+            .sort_by(|(_, a), (_, b)| each(b.decoding, b.pictures).total_cmp(&each(a.decoding, a.pictures)));
         let formats: Vec<String> = formats
             .into_iter()
             .map(|(name, format)| {

@@ -11,9 +11,9 @@ use std::time::Instant;
 use featvec::module::DEFAULT;
 use featvec::pictures::{Found, Preparation, find};
 use featvec::{Module, Preset, Tensor};
+use featvec_collections::Row;
 use featvec_collections::run::{BATCH, Pipeline, Sink};
 use featvec_collections::sources::{Input, SourceOptions, open};
-use featvec_collections::Row;
 
 /// Forgets rows.
 struct Nowhere;

@@ -95,13 +95,7 @@ impl Pipeline<'_> {
             pipeline: self,
             row_shape,
             loader: Loader::new(self.preparation),
-            source: Mutex::new(Source {
-                collection,
-                taken: 0,
-                in_hand: 0,
-                exhausted: false,
-                stopped: false,
-            }),
+            source: Mutex::new(Source { collection, taken: 0, in_hand: 0, exhausted: false, stopped: false }),
             order: Order::new(sink),
             stop,
         };
@@ -175,7 +169,7 @@ struct Source<'a> {
     stopped: bool,
 }
 
-impl<S: Sink> Shared<'_, S> {
+impl<'a, S: Sink> Shared<'a, S> {
     /// The next item with its place among those of this run, or as many as make a batch where the batch counts.
     fn take(&self) -> Vec<(u64, Item)> {
         let mut source = self.source();
@@ -200,7 +194,7 @@ impl<S: Sink> Shared<'_, S> {
         taken
     }
 
-    fn source(&self) -> MutexGuard<'_, Source<'_>> {
+    fn source(&self) -> MutexGuard<'_, Source<'a>> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -43,7 +43,10 @@ fn samples_carry_what_stands_beside_them() {
 #[test]
 fn an_archive_without_texts_has_no_columns() {
     let files = Files::new();
-    files.write("a.tar", tar(&[("./x/a.jpg", b"a"), ("x/a.2.png", b"b"), ("README", b"text"), ("x/._a.jpg", b"mac")]));
+    files.write(
+        "a.tar",
+        tar(&[("./x/a.jpg", b"a"), ("x/a.2.png", b"b"), ("README", b"text"), ("x/._a.jpg", b"mac")]),
+    );
     let mut collection = open(&[place(files.path("a.tar"))], &default()).unwrap();
     assert!(collection.columns.fields().is_empty());
     assert_eq!(files.short_items(&mut collection), ["a.tar/x/a.jpg | a", "a.tar/x/a.2.png | b"]);
@@ -133,10 +136,18 @@ fn a_cut_or_damaged_archive_gives_what_is_before() {
     });
     files.write("text.tar", "this is no archive");
     files.write("empty.tar", "");
-    for name in
-        ["cut.tar", "in-member.tar", "damaged.tar", "no-end.tar", "damaged.tar.gz", "cut.tar.zst", "text.tar", "empty.tar"]
-    {
-        let mut collection = open(&[place(files.path(name)), place(files.path("next.jpg"))], &default()).unwrap();
+    for name in [
+        "cut.tar",
+        "in-member.tar",
+        "damaged.tar",
+        "no-end.tar",
+        "damaged.tar.gz",
+        "cut.tar.zst",
+        "text.tar",
+        "empty.tar",
+    ] {
+        let mut collection =
+            open(&[place(files.path(name)), place(files.path("next.jpg"))], &default()).unwrap();
         let items = items(&mut collection);
         let [.., error, next] = &items[..] else { panic!("{name}: {items:?}") };
         assert_eq!(files.short(&error.key), name);

@@ -61,8 +61,7 @@ impl Variables {
     /// The SHA-256 of all that a forward pass depends on: where it is the same, so are the results.
     pub fn sha256(&self) -> [u8; 32] {
         let Variables { network, affine, epsilon, .. } = self;
-        let about =
-            format!("{:?} {:?} {:?} {epsilon:?}\n", network.variant, affine.scale, affine.offset);
+        let about = format!("{:?} {:?} {:?} {epsilon:?}\n", network.variant, affine.scale, affine.offset);
         let mut hash = Sha256::new_with_prefix(about);
         let mut bytes = Vec::new();
         for (name, shape, values) in self.named() {

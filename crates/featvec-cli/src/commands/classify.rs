@@ -79,10 +79,12 @@ impl Classify {
             return Err(mismatch(&module, message).into());
         }
         let mut collection = sources::open(&inputs, &options)?;
-        let mut printer = Printer { classify: &self, labels: labels.as_ref(), stdout: BufWriter::new(io::stdout()) };
+        let mut printer =
+            Printer { classify: &self, labels: labels.as_ref(), stdout: BufWriter::new(io::stdout()) };
         let mut watch = Watch::new(talk, preparation.decode.exif, 0);
         watch.count(&inputs, &options, collection.expected);
-        let run = pipeline.run(&mut collection, &mut printer, interrupt::flag(), &mut |event| watch.row(event));
+        let run =
+            pipeline.run(&mut collection, &mut printer, interrupt::flag(), &mut |event| watch.row(event));
         let summary = run.inspect_err(|_| talk.end())?;
         watch.end(&summary, (summary.ok, summary.failed()));
         Ok(Outcome::of(usize::try_from(summary.failed()).unwrap_or(usize::MAX)))

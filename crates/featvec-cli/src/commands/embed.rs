@@ -10,9 +10,9 @@ use clap::Args;
 use featvec::module::DEFAULT;
 use featvec::plan::Mode;
 use featvec::{Error, Module};
+use featvec_collections::Format;
 use featvec_collections::run::{self, Pipeline};
 use featvec_collections::sources::{self, Input, Shard, SourceOptions};
-use featvec_collections::{Dtype, Format};
 
 use crate::options::{self, ModuleArgs, PictureArgs, PrecisionArgs, path};
 use crate::stop::{Outcome, Stop, wrong_usage};
@@ -230,7 +230,8 @@ fn refuse_overwriting(inputs: &[Input], output: &Path) -> Result<(), Error> {
     let Ok(target) = output.canonicalize() else {
         return Ok(());
     };
-    let is_target = |input: &Input| path(input).and_then(|path| path.canonicalize().ok()) == Some(target.clone());
+    let is_target =
+        |input: &Input| path(input).and_then(|path| path.canonicalize().ok()) == Some(target.clone());
     if inputs.iter().any(is_target) {
         return Err(wrong_usage(format!("{} is an input and cannot be the output too", output.display())));
     }

@@ -108,12 +108,21 @@ fn sample(inputs: &[Input], options: &SourceOptions, preparation: &Preparation) 
     let options = SourceOptions { shard: None, ..options.clone() };
     let mut count = 0;
     let mut all = sources::open(inputs, &options)?;
-    while all.next(&mut |_| { count += 1; false }).is_some() {}
+    while all
+        .next(&mut |_| {
+            count += 1;
+            false
+        })
+        .is_some()
+    {}
     let chosen: Vec<usize> = spread(count).collect();
     let (mut at, [height, width]) = (0, preparation.size);
     let mut pixels = Vec::new();
     let mut some = sources::open(inputs, &options)?;
-    while let Some(item) = some.next(&mut |_| { at += 1; chosen.binary_search(&(at - 1)).is_ok() }) {
+    while let Some(item) = some.next(&mut |_| {
+        at += 1;
+        chosen.binary_search(&(at - 1)).is_ok()
+    }) {
         let mut row = vec![0.0; height * width * 3];
         let prepared = item.content.and_then(|content| match content {
             Content::File(path) => preparation.prepare(&path, &mut row).map(drop),

@@ -125,7 +125,10 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_is_not() {
             let path = desk.path(output);
             fs::read(if what.is_empty() { path } else { path.with_extension(format!("{what}.txt")) }).ok()
         });
-        assert!(!desk.path(&format!("{output}.parts")).exists(), "the parts of a complete output are removed");
+        assert!(
+            !desk.path(&format!("{output}.parts")).exists(),
+            "the parts of a complete output are removed"
+        );
         fs::remove_file(desk.path(output)).unwrap();
         for _ in 0..KILLS_OF_FORMAT {
             let mut child = desk.start(&args, output);

@@ -206,7 +206,11 @@ fn folders_lists_and_patterns_keep_their_order() {
         lines(desk.path("x.paths.txt"))
     };
     assert_eq!(paths(&["."], b""), ["./a/b/y.jpeg", "./a/z.JPG", "./a.jpg", "./b.jpg"]);
-    assert_eq!(paths(&["b.jpg", "a", "b.jpg"], b""), ["b.jpg", "a/b/y.jpeg", "a/z.JPG"], "a name has one row");
+    assert_eq!(
+        paths(&["b.jpg", "a", "b.jpg"], b""),
+        ["b.jpg", "a/b/y.jpeg", "a/z.JPG"],
+        "a name has one row"
+    );
     assert_eq!(paths(&["*.jpg"], b""), ["a.jpg", "b.jpg"]);
     assert_eq!(paths(&["**/*.jp*g"], b""), ["a/b/y.jpeg", "a.jpg", "b.jpg"]);
     assert_eq!(paths(&["-", "a.jpg"], b"b.jpg\na/z.JPG\n"), ["b.jpg", "a/z.JPG", "a.jpg"]);
@@ -400,10 +404,7 @@ fn a_full_disk_leaves_what_was_there() {
     command.args(desk.args(["-o", "x.npy", "b.jpg", "broken.jpg"])).current_dir(&desk.folder);
     run(&mut command, b"").exits(2).says("x.npy");
     assert!(before == [fs::read(desk.path("x.npy")).unwrap(), fs::read(desk.path("x.paths.txt")).unwrap()]);
-    assert_eq!(
-        desk.names(),
-        ["a.jpg", "b.jpg", "broken.jpg", "x.npy", "x.npy.manifest.json", "x.paths.txt"]
-    );
+    assert_eq!(desk.names(), ["a.jpg", "b.jpg", "broken.jpg", "x.npy", "x.npy.manifest.json", "x.paths.txt"]);
 }
 
 /// Whether this process ignores SIGHUP, SIGINT or SIGTERM, as background jobs of scripts do. Its children then do too,

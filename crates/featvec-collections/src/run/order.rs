@@ -60,7 +60,15 @@ impl Finished {
             is_copy: false,
             note: None,
         };
-        let row = Row { key, content_hash: None, size: None, status: Status::Ok, error: None, vector: None, columns };
+        let row = Row {
+            key,
+            content_hash: None,
+            size: None,
+            status: Status::Ok,
+            error: None,
+            vector: None,
+            columns,
+        };
         Finished { row, event, computed: Computed::default() }
     }
 
@@ -198,9 +206,9 @@ impl<'a, S: Sink> Order<'a, S> {
 
     /// Waits while many rows wait for one before them. Whoever computes that one must not call this.
     pub fn wait_for_room(&self) {
-        let room = self.room.wait_while(self.state(), |state| {
-            state.waiting_bytes > WAITING_BYTES && !state.has_failed
-        });
+        let room = self
+            .room
+            .wait_while(self.state(), |state| state.waiting_bytes > WAITING_BYTES && !state.has_failed);
         drop(room.unwrap_or_else(PoisonError::into_inner));
     }
 

@@ -17,8 +17,8 @@ use super::columns;
 use super::guard::guarded;
 use super::layout::{Layout, Rows};
 use super::place::Place;
-use super::unpack::{Compression, Peeked, broken};
 use super::stream::Stream;
+use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
 
 /// The mark at both ends of a file, and what makes eight bytes of it.
@@ -159,7 +159,8 @@ struct Batches {
 impl Batches {
     /// Reads the first message, which says what the columns are.
     fn read_schema(&mut self) -> Result<()> {
-        let none = || Error::corrupt("", "no columns at its start").with_hint("is it a file or stream of Arrow?");
+        let none =
+            || Error::corrupt("", "no columns at its start").with_hint("is it a file or stream of Arrow?");
         let body = self.next_message()?.ok_or_else(none)?;
         self.skip(body)?;
         let schema = self.message()?.header_as_schema().ok_or_else(none)?;
@@ -207,7 +208,8 @@ impl Batches {
     fn dictionary(&mut self, body: u64) -> Result<()> {
         let body = self.body(body)?;
         let message = root_as_message(&self.message).map_err(damaged)?;
-        let dictionary = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("", "no dictionary"))?;
+        let dictionary =
+            message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("", "no dictionary"))?;
         let (schema, version, dictionaries) = (&self.schema, message.version(), &mut self.dictionaries);
         guarded(|| read_dictionary(&body, dictionary, schema, dictionaries, &version).map_err(arrow_error))
     }
@@ -278,7 +280,8 @@ impl Batches {
 /// Bytes that the buffers of a compressed batch say they unpack to.
 fn unpacked_bytes(message: &Message<'_>, body: &[u8]) -> u64 {
     let batch = message.header_as_record_batch();
-    let batch = batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
+    let batch =
+        batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
     let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return 0 };
     let unpacked = |offset: i64| {
         let length = usize::try_from(offset).ok().and_then(|offset| body.get(offset..)?.first_chunk::<8>());

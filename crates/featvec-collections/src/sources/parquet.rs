@@ -4,7 +4,8 @@ use std::io::{Cursor, Read, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection,
 };
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::reader::{ChunkReader, Length};
@@ -85,9 +86,10 @@ impl Parquet {
             return Ok(None);
         }
         let reader = guarded(|| {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
-                .with_row_groups(vec![index])
-                .with_batch_size(if self.layout.is_of_paths { BATCH_ROWS_OF_PATHS } else { BATCH_ROWS });
+            let builder =
+                ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
+                    .with_row_groups(vec![index])
+                    .with_batch_size(if self.layout.is_of_paths { BATCH_ROWS_OF_PATHS } else { BATCH_ROWS });
             let builder = match wanted.len() as u64 == rows {
                 true => builder,
                 false => {
@@ -176,8 +178,11 @@ fn parquet_error(error: ParquetError) -> Error {
             Ok(refused) => refused.0,
             Err(source) => Error::corrupt("", source.to_string()),
         },
-        ParquetError::NYI(what) => Error::unsupported("", format!("a Parquet file of an unusual kind: {what}")),
-        error => Error::corrupt("", format!("not a sound Parquet file: {error}")).with_hint("fetch or copy it again"),
+        ParquetError::NYI(what) => {
+            Error::unsupported("", format!("a Parquet file of an unusual kind: {what}"))
+        }
+        error => Error::corrupt("", format!("not a sound Parquet file: {error}"))
+            .with_hint("fetch or copy it again"),
     }
 }
 
@@ -225,7 +230,9 @@ impl SharedFile {
     fn read(&self, start: u64, length: u64) -> ParquetResult<Vec<u8>> {
         if length > self.most_bytes {
             let message = format!("{length} bytes at once, and the limit is {}", self.most_bytes);
-            return Err(refused(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it")));
+            return Err(refused(
+                Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"),
+            ));
         }
         let mut bytes = Vec::new();
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,8 +291,9 @@ fn unpacked_page_bytes(header: &[u8]) -> Option<u64> {
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let end = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)?;
     let (number, rest) = bytes.split_at(end + 1);
-    let number = number.iter().rev().try_fold(0u64, |value, byte| {
-        value.checked_mul(128).map(|value| value | u64::from(byte & 0x7f))
-    })?;
+    let number = number
+        .iter()
+        .rev()
+        .try_fold(0u64, |value, byte| value.checked_mul(128).map(|value| value | u64::from(byte & 0x7f)))?;
     Some((number, rest))
 }

@@ -157,8 +157,9 @@ pub(super) fn broken(error: &io::Error) -> Error {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
     match error.kind() {
         UnexpectedEof => Error::corrupt("", "the file breaks off").with_hint("fetch or copy it again"),
-        InvalidData => Error::corrupt("", format!("it cannot be unpacked: {error}"))
-            .with_hint("fetch or copy it again"),
+        InvalidData => {
+            Error::corrupt("", format!("it cannot be unpacked: {error}")).with_hint("fetch or copy it again")
+        }
         _ => Error::io("", io::Error::new(error.kind(), error.to_string())),
     }
 }

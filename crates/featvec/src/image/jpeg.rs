@@ -61,11 +61,8 @@ pub(super) fn decode_sampled(
         limits.check_memory(Format::Jpeg, 2 * pixels.data().len() as u64)?;
         pixels = turn.apply(pixels);
     }
-    let original = Original {
-        format: Format::Jpeg,
-        size: turn.turned((info.width, info.height)),
-        orientation,
-    };
+    let original =
+        Original { format: Format::Jpeg, size: turn.turned((info.width, info.height)), orientation };
     Ok((Sampled { pixels, grid, size }, original))
 }
 

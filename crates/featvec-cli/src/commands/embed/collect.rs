@@ -110,7 +110,9 @@ impl Embed {
         let (module, preparation) = (task.pipeline.module, task.pipeline.preparation);
         let extractor = module.extractor();
         let precision = match (extractor.precision(), extractor.calibration()) {
-            (Precision::Int8, Some(calibration)) => format!("int8 fitted as {}", &hex(&calibration.sha256())[..8]),
+            (Precision::Int8, Some(calibration)) => {
+                format!("int8 fitted as {}", &hex(&calibration.sha256())[..8])
+            }
             (precision, _) => precision.to_string(),
         };
         let exif = match preparation.decode.exif {

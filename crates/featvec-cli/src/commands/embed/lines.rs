@@ -43,7 +43,8 @@ impl Embed {
         let mut sink = Lines { format: task.format, row_shape: &task.row_shape, stdout };
         let mut watch = Watch::new(task.talk, task.pipeline.preparation.decode.exif, 0);
         watch.count(&task.inputs, &task.options, collection.expected);
-        let run = task.pipeline.run(&mut collection, &mut sink, interrupt::flag(), &mut |event| watch.row(event));
+        let run =
+            task.pipeline.run(&mut collection, &mut sink, interrupt::flag(), &mut |event| watch.row(event));
         let summary = run.inspect_err(|_| task.talk.end())?;
         sink.stdout.flush().map_err(Stop::from_stdout)?;
         watch.end(&summary, (summary.ok, summary.failed()));
@@ -52,7 +53,10 @@ impl Embed {
 }
 
 /// Lists the keys that are `wanted` on stdout.
-pub(super) fn list(collection: &mut Collection, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Outcome, Stop> {
+pub(super) fn list(
+    collection: &mut Collection,
+    wanted: &mut dyn FnMut(&str) -> bool,
+) -> Result<Outcome, Stop> {
     let mut stdout = BufWriter::new(io::stdout());
     let mut listed = Ok(());
     let mut pass_over = |key: &str| {
