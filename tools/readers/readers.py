@@ -104,7 +104,7 @@ def check(folder):
     for what, frame in [
         (f"polars {polars.__version__}, parquet", polars.read_parquet(parquet)),
         ("polars, scan of parquet", polars.scan_parquet(parquet).collect()),
-        ("polars, arrow", polars.read_ipc(arrow, memory_map=False)),
+        ("polars, arrow", polars.read_ipc(arrow)),
     ]:
         equal(what, frame.to_dicts())
         matrix = frame.filter(polars.col("status") == "ok")["vector"].to_numpy()
@@ -119,8 +119,10 @@ def check(folder):
     equal(f"duckdb {duckdb.__version__}, parquet", found)
     count = duckdb.sql(f"select status, count(*) from '{parquet}' group by status").fetchall()
     assert dict(count) == {status: sum(row["status"] == status for row in rows) for status in dict(count)}
-    found = duckdb.sql("select * from table").fetchall() if dtype != numpy.float16 else []
-    assert len(found) in (0, len(rows))
+    if dtype != numpy.float16:  # DuckDB 2.0 takes no such column from Arrow; from Parquet it does.
+        feather = pyarrow.feather.read_table(arrow)  # found by its name
+        relation = duckdb.sql("select * from feather")
+        equal("duckdb, arrow", [dict(zip(relation.columns, row)) for row in relation.fetchall()])
     found = duckdb.sql(f"select path, vector from read_json('{folder}/x.jsonl')").fetchall()
     assert [path for path, _ in found] == [row["key"] for row in good]
     assert (numpy.array([vector for _, vector in found], dtype) == vectors).all()
