@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cache, classify, compare, completions, embed, eval, export, fetch, inspect, man, presets, retrain,
-    train,
+    bench, cache, classify, compare, completions, embed, eval, export, fetch, inspect, man, merge, presets,
+    retrain, stats, train, verify,
 };
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
@@ -35,6 +35,9 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Embed(embed::Embed),
+    Merge(merge::Merge),
+    Verify(verify::Verify),
+    Stats(stats::ShowStats),
     Classify(classify::Classify),
     Eval(eval::Eval),
     Train(Box<train::Train>),
@@ -56,6 +59,9 @@ impl Cli {
         let talk = Talk::new(self.quiet);
         match self.command {
             Command::Embed(embed) => embed.run(&talk),
+            Command::Merge(merge) => merge.run(&talk),
+            Command::Verify(verify) => verify.run(),
+            Command::Stats(stats) => stats.run(),
             Command::Classify(classify) => classify.run(&talk),
             Command::Eval(eval) => eval.run(&talk),
             Command::Train(train) => train.run(&talk),

@@ -109,6 +109,11 @@ impl StagedFolder {
         Ok(StagedFolder { temporary, target: target.to_owned() })
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Where it is made.
     pub fn path(&self) -> PathBuf {
         self.temporary.join(self.target.file_name().unwrap_or_default())

@@ -81,31 +81,30 @@ pub(crate) fn write(
     let &Place { target, format, scratch } = place;
     let create = |target: &Path| Staged::create(scratch, target);
     let mut rows = Even::new(rows, layout);
-    let mut failed =
-        Failed { list: create(&companion(target, "failed"))?, manifest: BTreeMap::new(), row: 0 };
     let mut files = match format {
         Format::Parquet => vec![parquet::write(&mut rows, layout, create(target)?)?],
         Format::Arrow => vec![arrow::write(&mut rows, layout, create(target)?)?],
         _ => {
+            let list = create(&companion(target, "failed"))?;
+            let mut failed = Failed { list, places: &mut manifest.failed, row: 0 };
             let mut good = rows.map(|batch| failed.take(batch?));
-            if format.has_paths() {
+            let mut files = if format.has_paths() {
                 let mut shape = manifest.identity.shape.clone();
-                shape.insert(0, manifest.count(Status::Ok) as usize);
+                shape.insert(0, manifest.rows[Status::Ok.name()] as usize);
                 let files = [create(target)?, create(&companion(target, "paths"))?];
                 let [array, paths] = numbers::write(&mut good, (format, layout.dtype), &shape, files)?;
                 vec![paths, array]
             } else {
                 let shape = (layout.values, &manifest.identity.shape[..]);
                 vec![write_lines(&mut good, format, shape, create(target)?)?]
-            }
+            };
+            files.insert(0, failed.list);
+            files
         }
     };
-    let list = failed.list.target().to_owned();
-    let any_failed = !failed.manifest.is_empty();
-    manifest.failed = failed.manifest;
-    if any_failed {
-        files.insert(0, failed.list);
-    }
+    let none_failed = !format.has_failed_rows() && manifest.failed.is_empty();
+    // The list of an earlier run must go then.
+    let old_list = none_failed.then(|| files.remove(0));
     let mut complete = Vec::new();
     for file in files {
         let (file, record) = file.complete()?;
@@ -116,16 +115,10 @@ pub(crate) fn write(
     file.write_all(&manifest.to_json()).map_err(|error| file.error(error))?;
     complete.push(file.complete()?.0);
     Staged::commit(complete)?;
-    if !any_failed && !format.has_failed_rows() {
-        // That of an earlier run.
-        match fs::remove_file(&list) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(list.display().to_string(), error));
-            }
-            _ => {}
-        }
+    match old_list.map(|list| (fs::remove_file(list.target()), list)) {
+        Some((Err(error), list)) if error.kind() != io::ErrorKind::NotFound => Err(list.error(error)),
+        _ => Ok(manifest),
     }
-    Ok(manifest)
 }
 
 fn write_lines(
@@ -148,14 +141,15 @@ fn write_lines(
 }
 
 /// Takes the rows that failed out of a table that has no place for them.
-struct Failed {
+struct Failed<'a> {
     /// For people: key, tab, reason.
     list: Staged,
-    manifest: BTreeMap<String, Vec<u32>>,
+    /// By status.
+    places: &'a mut BTreeMap<String, Vec<u32>>,
     row: u32,
 }
 
-impl Failed {
+impl Failed<'_> {
     fn take(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
         let columns = columns(&batch, self.list.target())?;
         let good: Vec<bool> =
@@ -166,7 +160,7 @@ impl Failed {
                 let line =
                     [&line::field(key.as_ref())[..], b"\t", &line::field(reason.as_ref()), b"\n"].concat();
                 self.list.write_all(&line).map_err(|error| self.list.error(error))?;
-                self.manifest
+                self.places
                     .entry(columns.statuses.value(i).to_string())
                     .or_default()
                     .push(self.row + i as u32);

@@ -8,6 +8,9 @@ use super::support::{featvec, program};
 fn every_command_has_help_with_examples() {
     for command in [
         "embed",
+        "merge",
+        "verify",
+        "stats",
         "classify",
         "inspect",
         "compare",

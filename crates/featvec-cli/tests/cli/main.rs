@@ -10,6 +10,7 @@ mod eval;
 mod export;
 mod help;
 mod inspect;
+mod outputs;
 mod retrain;
 mod support;
 mod train;

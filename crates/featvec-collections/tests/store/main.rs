@@ -5,5 +5,6 @@ mod hostile;
 mod merged;
 mod outputs;
 mod parts;
+mod readers;
 mod sanity;
 mod support;
