@@ -119,12 +119,11 @@ pub fn open(inputs: &[Input], options: &SourceOptions) -> Result<Collection> {
     let options = Arc::new(options.clone());
     folder::walker(".".as_ref(), &options)?;
     if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
-        return Err(Error::new(ErrorKind::Argument, "", "stdin can be read once only")
-            .with_hint("give `-` once"));
+        return Err(
+            Error::new(ErrorKind::Argument, "", "stdin can be read once only").with_hint("give `-` once")
+        );
     }
-    let is_picture = |input: &Input| {
-        matches!(input, Input::Place(place) if kind::is_picture(&place.name()))
-    };
+    let is_picture = |input: &Input| matches!(input, Input::Place(place) if kind::is_picture(&place.name()));
     let expected = inputs.iter().all(is_picture).then_some(inputs.len() as u64);
     let mut columns = columns::Union::default();
     let mut seen = HashSet::new();
@@ -218,7 +217,10 @@ impl Collection {
 
 impl fmt::Debug for Collection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Collection").field("columns", &self.columns).field("expected", &self.expected).finish()
+        f.debug_struct("Collection")
+            .field("columns", &self.columns)
+            .field("expected", &self.expected)
+            .finish()
     }
 }
 
@@ -243,7 +245,9 @@ impl Named {
 /// The places that `input` stands for. Lists are opened, and patterns looked for, when the first is asked for.
 fn places(input: &Input, options: &Arc<SourceOptions>) -> Places {
     match input {
-        Input::Place(place) if Kind::of_name(&place.name()) == Some(Kind::List) => list::places(place, options),
+        Input::Place(place) if Kind::of_name(&place.name()) == Some(Kind::List) => {
+            list::places(place, options)
+        }
         Input::Place(place) => Box::new(iter::once(Named { place: place.clone(), found: Ok(()) })),
         Input::Pattern(pattern) => pattern::places(pattern, options),
         Input::List(place) => list::places(place, options),

@@ -44,7 +44,8 @@ fn default() -> SourceOptions {
     SourceOptions::default()
 }
 
-const EXPECTED: [&str; 3] = ["#0 | p0 | 1 | cat | 0.5", "#1 | p1 | 2 | dog | 0.5", "#2 | p2 | 3 | null | 0.5"];
+const EXPECTED: [&str; 3] =
+    ["#0 | p0 | 1 | cat | 0.5", "#1 | p1 | 2 | dog | 0.5", "#2 | p2 | 3 | null | 0.5"];
 
 #[test]
 fn records_carry_their_other_features() {
@@ -108,7 +109,12 @@ fn the_feature_with_the_picture_is_found_or_named() {
     files.write("b.tfrecord", file(&[example("photo", b"x", 1, b"t")]));
     let error = only_error(&files, "b.tfrecord", &default());
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    assert!(error.to_string().starts_with("no feature with a picture that can be told; it has \"image/class/label\""), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("no feature with a picture that can be told; it has \"image/class/label\""),
+        "{error}"
+    );
     let options = SourceOptions { image_column: Some("photo".into()), ..default() };
     assert_eq!(files.items("b.tfrecord", &options), ["b.tfrecord#0 | x | 1 | t | 0.5"]);
 }

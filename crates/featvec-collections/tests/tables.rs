@@ -5,8 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch, StringArray, StructArray,
-    types::Int32Type,
+    ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch,
+    StringArray, StructArray, types::Int32Type,
 };
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Schema};
@@ -23,10 +23,16 @@ fn default() -> SourceOptions {
 
 /// A table of five pictures, of which the third is missing.
 fn pictures() -> RecordBatch {
-    let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&b"p0"[..]), Some(b"p1"), None, Some(b"p3"), Some(b"p4")]));
+    let bytes: ArrayRef =
+        Arc::new(BinaryArray::from(vec![Some(&b"p0"[..]), Some(b"p1"), None, Some(b"p3"), Some(b"p4")]));
     let label: ArrayRef = Arc::new(Int64Array::from(vec![Some(10), None, Some(12), Some(13), Some(14)]));
     let key: ArrayRef = Arc::new(StringArray::from(vec!["k0", "k1", "k2", "k3", "k4"]));
-    RecordBatch::try_from_iter_with_nullable([("label", label, true), ("image", bytes, true), ("key", key, true)]).unwrap()
+    RecordBatch::try_from_iter_with_nullable([
+        ("label", label, true),
+        ("image", bytes, true),
+        ("key", key, true),
+    ])
+    .unwrap()
 }
 
 const EXPECTED: [&str; 5] = [
@@ -81,7 +87,11 @@ fn rows_are_items_and_the_other_columns_come_with_them() {
         let mut collection = open(&[place(files.path(name))], &default()).unwrap();
         let columns: Vec<_> = collection.columns.fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(columns, ["label", "input_key"], "{name}");
-        assert_eq!(files.short_items(&mut collection), EXPECTED.map(|line| format!("{name}{line}")), "{name}");
+        assert_eq!(
+            files.short_items(&mut collection),
+            EXPECTED.map(|line| format!("{name}{line}")),
+            "{name}"
+        );
     }
 }
 
@@ -94,7 +104,7 @@ fn rows_that_are_not_wanted_are_asked_for_once_and_passed_over() {
         let mut found = Vec::new();
         while let Some(item) = collection.next(&mut |key| {
             asked.push(files.short(key));
-            key.ends_with("#1") || key.ends_with("#4")
+            key.ends_with("#1") || key.ends_with("#4") || !key.contains('#')
         }) {
             found.push(files.short_item(&item));
         }
@@ -147,7 +157,10 @@ fn the_column_of_pictures_is_found() {
 fn a_column_that_cannot_be_told_or_is_not_there_lists_what_is() {
     let files = Files::new();
     let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-    files.write("a.parquet", parquet(&one_row(vec![("x", binary(b"1")), ("y", binary(b"2")), ("n", number)]), groups_of(10)));
+    files.write(
+        "a.parquet",
+        parquet(&one_row(vec![("x", binary(b"1")), ("y", binary(b"2")), ("n", number)]), groups_of(10)),
+    );
     let error = only_error(&files, "a.parquet", &default());
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     let expected = "no column with pictures that can be told; it has \"x\" (Binary), \"y\" (Binary), \"n\" (Int64) \
@@ -156,13 +169,16 @@ fn a_column_that_cannot_be_told_or_is_not_there_lists_what_is() {
     let named = |name: &str| SourceOptions { image_column: Some(name.into()), ..default() };
     assert_eq!(files.items("a.parquet", &named("y")), ["a.parquet#0 | 2 | Binary | 1"]);
     assert!(only_error(&files, "a.parquet", &named("z")).to_string().starts_with("no column \"z\"; it has"));
-    assert!(only_error(&files, "a.parquet", &named("n")).to_string().starts_with("column \"n\" is of type Int64"));
+    assert!(
+        only_error(&files, "a.parquet", &named("n")).to_string().starts_with("column \"n\" is of type Int64")
+    );
 }
 
 #[test]
 fn columns_of_any_kind_come_along() {
     let files = Files::new();
-    let dictionary: ArrayRef = Arc::new(vec!["a", "b", "a"].into_iter().collect::<DictionaryArray<Int32Type>>());
+    let dictionary: ArrayRef =
+        Arc::new(vec!["a", "b", "a"].into_iter().collect::<DictionaryArray<Int32Type>>());
     let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(vec![
         Some(vec![Some(1), Some(2)]),
         None,
@@ -178,7 +194,10 @@ fn columns_of_any_kind_come_along() {
         assert_eq!(items.len(), 3, "{name}: {items:?}");
         for (row, item) in items.iter().enumerate() {
             let columns = item.columns.as_ref().unwrap();
-            assert_eq!(*columns, batch.project(&[0, 1]).unwrap().slice(row, 1).with_schema(columns.schema()).unwrap());
+            assert_eq!(
+                *columns,
+                batch.project(&[0, 1]).unwrap().slice(row, 1).with_schema(columns.schema()).unwrap()
+            );
         }
     }
 }
@@ -188,15 +207,21 @@ fn tables_with_other_columns_have_null_and_with_other_types_are_refused() {
     let files = Files::new();
     let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     files.write("a.parquet", parquet(&one_row(vec![("image", binary(b"a")), ("n", number)]), groups_of(1)));
-    files.write("b.parquet", parquet(&one_row(vec![("image", binary(b"b")), ("m", text("m"))]), groups_of(1)));
-    files.write("c.parquet", parquet(&one_row(vec![("image", binary(b"c")), ("n", text("n"))]), groups_of(1)));
+    files
+        .write("b.parquet", parquet(&one_row(vec![("image", binary(b"b")), ("m", text("m"))]), groups_of(1)));
+    files
+        .write("c.parquet", parquet(&one_row(vec![("image", binary(b"c")), ("n", text("n"))]), groups_of(1)));
     let inputs = ["a", "b", "c"].map(|name| place(files.path(&format!("{name}.parquet"))));
     let lines = files.short_items(&mut open(&inputs, &default()).unwrap());
     assert_eq!(lines[..2], ["a.parquet#0 | a | 1", "b.parquet#0 | b | null"]);
-    assert!(lines[2].starts_with("c.parquet | ! column \"n\" is of type Utf8, and Int64 in an input before it"), "{lines:?}");
+    assert!(
+        lines[2].starts_with("c.parquet | ! column \"n\" is of type Utf8, and Int64 in an input before it"),
+        "{lines:?}"
+    );
     // Of two kinds, which are both looked at first, this cannot be meant.
     files.write("c.arrow", arrow_file(&[one_row(vec![("image", binary(b"c")), ("n", text("n"))])]));
-    let error = open(&[place(files.path("a.parquet")), place(files.path("c.arrow"))], &default()).unwrap_err();
+    let error =
+        open(&[place(files.path("a.parquet")), place(files.path("c.arrow"))], &default()).unwrap_err();
     assert!(error.place().ends_with("c.arrow"), "{error}");
 }
 
@@ -206,7 +231,10 @@ fn damage_costs_a_row_group_or_a_batch() {
     let image: ArrayRef = Arc::new(BinaryArray::from(vec![&b"first row"[..], b"second row", b"third row"]));
     let batch = RecordBatch::try_from_iter([("image", image)]).unwrap();
     // Pages without compression, so that their bytes can be found; a page's header is just before.
-    let plain = WriterProperties::builder().set_max_row_group_row_count(Some(1)).set_dictionary_enabled(false).build();
+    let plain = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(1))
+        .set_dictionary_enabled(false)
+        .build();
     let mut bytes = parquet(&batch, plain);
     let at = bytes.windows(10).position(|window| window == b"second row").unwrap();
     // The length of the value.
@@ -262,7 +290,8 @@ fn what_is_beyond_the_limit_is_refused_before_it_is_read() {
     let bytes = vec![7; 10_000];
     let image: ArrayRef = Arc::new(BinaryArray::from(vec![&b"small"[..], &bytes, b"small too"]));
     let batch = RecordBatch::try_from_iter([("image", image)]).unwrap();
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(1)).set_compression(Compression::SNAPPY);
+    let properties =
+        WriterProperties::builder().set_max_row_group_row_count(Some(1)).set_compression(Compression::SNAPPY);
     files.write("a.parquet", parquet(&batch, properties.build()));
     let batches: Vec<_> = (0..3).map(|row| batch.slice(row, 1)).collect();
     files.write("a.arrow", arrow_file(&batches));
@@ -270,7 +299,7 @@ fn what_is_beyond_the_limit_is_refused_before_it_is_read() {
     for (name, place) in [("a.parquet", "row group"), ("a.arrow", "batch")] {
         let lines = files.items(name, &options);
         assert_eq!(lines[0], format!("{name}#0 | small"));
-        assert!(lines[1].starts_with(&format!("{name}: {place} 1 | ! ")), "{lines:?}");
+        assert!(lines[1].starts_with(&format!("{name}: {place} 1 | ! a ")), "{lines:?}");
         assert!(lines[1].contains("the limit is 5000 (--max-memory raises it"), "{lines:?}");
         assert_eq!(lines[2], format!("{name}#2 | small too"));
     }

@@ -77,9 +77,11 @@ fn what_is_no_archive_or_has_no_pictures_is_one_item() {
     files.write("cut.zip", &whole[..whole.len() - 10]);
     files.write("text.zip", "no archive");
     files.write("empty.zip", archive(&[("a.txt", b"a")]));
-    for (name, message) in
-        [("cut.zip", "not a sound zip"), ("text.zip", "not a sound zip"), ("empty.zip", "no pictures in this archive")]
-    {
+    for (name, message) in [
+        ("cut.zip", "not a sound zip"),
+        ("text.zip", "not a sound zip"),
+        ("empty.zip", "no pictures in this archive"),
+    ] {
         let error = only_error(&files, name, &default());
         assert!(error.to_string().starts_with(message), "{name}: {error}");
     }

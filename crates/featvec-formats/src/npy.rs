@@ -2,8 +2,8 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crate::tensor::{check_size, element_count};
 use crate::error::TRUNCATED;
+use crate::tensor::{check_size, element_count};
 use crate::{DataType, Error, Limits, Result, Skip, Tensor, TensorData, grouped};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -91,8 +91,11 @@ impl<R: Skip> RowReader<R> {
             return Err(Error::unsupported("", "an array without dimensions, where rows are expected"));
         };
         if header.fortran_order {
-            return Err(Error::unsupported("", "an array in Fortran's order, in which rows are not in one piece")
-                .with_hint("in numpy, numpy.ascontiguousarray(array)"));
+            return Err(Error::unsupported(
+                "",
+                "an array in Fortran's order, in which rows are not in one piece",
+            )
+            .with_hint("in numpy, numpy.ascontiguousarray(array)"));
         }
         let count = check_size(header.dtype, row_shape, limits)?;
         let row_bytes = (count * header.dtype.element_bytes().unwrap_or(0)) as u64;
@@ -149,8 +152,11 @@ impl<R: Skip> RowReader<R> {
             return Ok(());
         }
         let missing = std::mem::take(&mut self.rows) + 1;
-        Err(Error::corrupt("", format!("the array breaks off: {missing} of {} rows are missing", self.header.shape[0]))
-            .with_hint(TRUNCATED))
+        Err(Error::corrupt(
+            "",
+            format!("the array breaks off: {missing} of {} rows are missing", self.header.shape[0]),
+        )
+        .with_hint(TRUNCATED))
     }
 
     fn failed(&mut self, error: std::io::Error) -> Error {

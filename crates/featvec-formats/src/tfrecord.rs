@@ -71,7 +71,14 @@ pub struct RecordReader<R> {
 impl<R: Read> RecordReader<R> {
     /// A reader of the records in `stream`; errors name `place`, the file.
     pub fn new(stream: R, place: impl Into<String>, limits: &Limits) -> RecordReader<R> {
-        RecordReader { stream, place: place.into(), limits: limits.clone(), offset: 0, next_length: None, is_lost: false }
+        RecordReader {
+            stream,
+            place: place.into(),
+            limits: limits.clone(),
+            offset: 0,
+            next_length: None,
+            is_lost: false,
+        }
     }
 
     /// A reader of a stream that begins at byte `offset` of the file `place`.

@@ -17,13 +17,14 @@ use super::columns;
 use super::guard::guarded;
 use super::layout::{Layout, Rows};
 use super::place::Place;
-use super::unpack::{Compression, Peeked, broken};
 use super::stream::Stream;
+use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
 
-/// The mark at both ends of a file, and what makes eight bytes of it.
+/// The mark at both ends of a file.
 const MAGIC: &[u8] = b"ARROW1";
-const MAGIC_BYTES: u64 = 8;
+/// The mark is made as long as a multiple of this, at most eight times as long.
+const ALIGNMENT: usize = 8;
 /// Longest description of a batch or of columns.
 const MOST_MESSAGE_BYTES: u64 = 64 << 20;
 /// Most rows of a batch.
@@ -121,9 +122,11 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
 }
 
 fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
-    let mut stream = Peeked::new(place.stream(options)?, MAGIC.len())?;
-    let stream: Box<dyn Stream> = if stream.head() == MAGIC {
-        stream.skip(MAGIC_BYTES).map_err(|error| broken(&error))?;
+    let mut stream = Peeked::new(place.stream(options)?, 9 * ALIGNMENT)?;
+    let stream: Box<dyn Stream> = if stream.head().starts_with(MAGIC) {
+        let parts = stream.head().chunks(ALIGNMENT).skip(1);
+        let padding = parts.take_while(|part| part.iter().all(|byte| *byte == 0)).count();
+        stream.skip(((1 + padding) * ALIGNMENT) as u64).map_err(|error| broken(&error))?;
         Box::new(stream)
     } else {
         match Compression::of(stream.head()) {
@@ -159,7 +162,8 @@ struct Batches {
 impl Batches {
     /// Reads the first message, which says what the columns are.
     fn read_schema(&mut self) -> Result<()> {
-        let none = || Error::corrupt("", "no columns at its start").with_hint("is it a file or stream of Arrow?");
+        let none =
+            || Error::corrupt("", "no columns at its start").with_hint("is it a file or stream of Arrow?");
         let body = self.next_message()?.ok_or_else(none)?;
         self.skip(body)?;
         let schema = self.message()?.header_as_schema().ok_or_else(none)?;
@@ -207,7 +211,8 @@ impl Batches {
     fn dictionary(&mut self, body: u64) -> Result<()> {
         let body = self.body(body)?;
         let message = root_as_message(&self.message).map_err(damaged)?;
-        let dictionary = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("", "no dictionary"))?;
+        let dictionary =
+            message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("", "no dictionary"))?;
         let (schema, version, dictionaries) = (&self.schema, message.version(), &mut self.dictionaries);
         guarded(|| read_dictionary(&body, dictionary, schema, dictionaries, &version).map_err(arrow_error))
     }
@@ -278,7 +283,8 @@ impl Batches {
 /// Bytes that the buffers of a compressed batch say they unpack to.
 fn unpacked_bytes(message: &Message<'_>, body: &[u8]) -> u64 {
     let batch = message.header_as_record_batch();
-    let batch = batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
+    let batch =
+        batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
     let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return 0 };
     let unpacked = |offset: i64| {
         let length = usize::try_from(offset).ok().and_then(|offset| body.get(offset..)?.first_chunk::<8>());

@@ -45,8 +45,10 @@ fn check_type(field: &Field, expected: &DataType) -> Result<()> {
     if found == expected || *found == DataType::Null {
         return Ok(());
     }
-    let message = format!("column {:?} is of type {found}, and {expected} in an input before it", field.name());
-    Err(Error::new(ErrorKind::Mismatch, "", message).with_hint("give inputs with different columns runs of their own"))
+    let message =
+        format!("column {:?} is of type {found}, and {expected} in an input before it", field.name());
+    Err(Error::new(ErrorKind::Mismatch, "", message)
+        .with_hint("give inputs with different columns runs of their own"))
 }
 
 /// Whether a table with the columns `found` can give those of `wanted`.

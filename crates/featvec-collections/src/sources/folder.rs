@@ -94,8 +94,9 @@ pub(super) fn walker(path: &Path, options: &SourceOptions) -> Result<WalkBuilder
         };
         exclusions.add(&format!("!{pattern}")).map_err(bad)?;
     }
-    let exclusions =
-        exclusions.build().map_err(|error| Error::new(ErrorKind::Argument, "--exclude", error.to_string()))?;
+    let exclusions = exclusions
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Argument, "--exclude", error.to_string()))?;
     let mut walker = WalkBuilder::new(path);
     walker
         .standard_filters(false)

@@ -15,8 +15,20 @@ use crate::Content;
 
 /// Usual names of columns with pictures, in any case, the likelier ones first.
 const USUAL_NAMES: [&str; 14] = [
-    "image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "path", "file",
-    "url", "image_url",
+    "image",
+    "img",
+    "picture",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+    "image_bytes",
+    "bytes",
+    "content",
+    "path",
+    "file",
+    "url",
+    "image_url",
 ];
 
 /// The columns of a table: where its pictures are, and what comes with them.
@@ -38,8 +50,12 @@ impl Layout {
         let image = match &options.image_column {
             Some(name) => named(schema, name)?,
             None => usual(schema).ok_or_else(|| {
-                Error::new(ErrorKind::Mismatch, "", format!("no column with pictures that can be told; {}", list(schema)))
-                    .with_hint("--image-column names it; it holds bytes, paths or URLs")
+                Error::new(
+                    ErrorKind::Mismatch,
+                    "",
+                    format!("no column with pictures that can be told; {}", list(schema)),
+                )
+                .with_hint("--image-column names it; it holds bytes, paths or URLs")
             })?,
         };
         let field = schema.field(image);
@@ -156,9 +172,9 @@ fn is_bytes(data_type: &DataType) -> bool {
     use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary, Struct};
     match data_type {
         Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => true,
-        Struct(fields) => {
-            fields.find("bytes").is_some_and(|(_, bytes)| !bytes.data_type().is_nested() && is_bytes(bytes.data_type()))
-        }
+        Struct(fields) => fields
+            .find("bytes")
+            .is_some_and(|(_, bytes)| !bytes.data_type().is_nested() && is_bytes(bytes.data_type())),
         _ => false,
     }
 }

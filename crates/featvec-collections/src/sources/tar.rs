@@ -76,7 +76,9 @@ impl Tar {
                 self.flush();
                 if !self.has_pictures {
                     return Err(Error::new(ErrorKind::Argument, "", "no pictures in this archive")
-                        .with_hint("pictures are told by the end of their names; archives in archives are not read"));
+                        .with_hint(
+                            "pictures are told by the end of their names; archives in archives are not read",
+                        ));
                 }
                 return Ok(());
             };
@@ -130,7 +132,8 @@ impl Tar {
         if pictures.is_empty() {
             return;
         }
-        let columns = row(&self.sample.texts).and_then(|row| columns::conform(&row, &self.wanted_columns)).ok();
+        let columns =
+            row(&self.sample.texts).and_then(|row| columns::conform(&row, &self.wanted_columns)).ok();
         let columns = columns.filter(|_| !self.wanted_columns.fields().is_empty());
         self.ready.extend(pictures.into_iter().map(|draft| Draft { columns: columns.clone(), ..draft }));
     }
@@ -232,7 +235,8 @@ impl Members {
             None => Box::new(stream),
         };
         // Its members are read one by one, so that their sum and number cost nothing.
-        let limits = Limits { archive_bytes: u64::MAX, archive_entries: usize::MAX, ..options.limits.clone() };
+        let limits =
+            Limits { archive_bytes: u64::MAX, archive_entries: usize::MAX, ..options.limits.clone() };
         Ok(Members { reader: Reader::new(stream, &limits) })
     }
 
@@ -273,6 +277,8 @@ impl Members {
             return Ok(None);
         }
         let text = String::from_utf8(self.content(member.length)?).ok();
-        Ok(text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.contains('\0')))
+        Ok(text
+            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+            .filter(|text| !text.contains('\0')))
     }
 }

@@ -92,7 +92,9 @@ impl Records {
             Ok((bytes, columns))
         };
         match read() {
-            Ok((bytes, columns)) => Draft { columns, ..Draft::located(&key, Located::Here(Content::Bytes(bytes))) },
+            Ok((bytes, columns)) => {
+                Draft { columns, ..Draft::located(&key, Located::Here(Content::Bytes(bytes))) }
+            }
             Err(error) => Draft::failed(key, error),
         }
     }
@@ -135,7 +137,9 @@ fn image_feature<'a>(example: &Example<'a>, named: Option<&str>) -> Result<&'a s
         None => [ENCODED].into_iter().chain(USUAL_NAMES).find_map(find),
     };
     found.ok_or_else(|| {
-        let what = named.map_or("no feature with a picture that can be told".to_owned(), |name| format!("no feature {name:?}"));
+        let what = named.map_or("no feature with a picture that can be told".to_owned(), |name| {
+            format!("no feature {name:?}")
+        });
         let names: Vec<_> = example.names().take(20).map(|name| format!("{name:?}")).collect();
         Error::new(ErrorKind::Mismatch, "", format!("{what}; it has {}", names.join(", ")))
             .with_hint("--image-column names it")

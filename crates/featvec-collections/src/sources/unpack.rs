@@ -124,7 +124,7 @@ impl Read for Unpacked {
         /// Pictures hardly compress; gzip cannot do more than 1032 times.
         const MOST_RATIO: u64 = 2000;
         /// Below this nobody minds.
-        const FREE_BYTES: u64 = 1 << 30;
+        const FREE_BYTES: u64 = 1 << 26;
         let damaged = |error: io::Error| match error.kind() {
             _ if self.packed.failed.swap(false, Relaxed) => error,
             io::ErrorKind::UnexpectedEof => error,
@@ -157,8 +157,9 @@ pub(super) fn broken(error: &io::Error) -> Error {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
     match error.kind() {
         UnexpectedEof => Error::corrupt("", "the file breaks off").with_hint("fetch or copy it again"),
-        InvalidData => Error::corrupt("", format!("it cannot be unpacked: {error}"))
-            .with_hint("fetch or copy it again"),
+        InvalidData => {
+            Error::corrupt("", format!("it cannot be unpacked: {error}")).with_hint("fetch or copy it again")
+        }
         _ => Error::io("", io::Error::new(error.kind(), error.to_string())),
     }
 }

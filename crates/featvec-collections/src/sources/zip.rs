@@ -58,10 +58,11 @@ impl Source for Zip {
         while self.next < self.archive.len() {
             let index = self.next;
             self.next += 1;
-            let name = match guarded(|| Ok(self.archive.name_for_index(index).and_then(std::result::Result::ok))) {
-                Ok(Some(name)) => name.trim_start_matches("./").to_owned(),
-                _ => format!("member {}", index + 1),
-            };
+            let name =
+                match guarded(|| Ok(self.archive.name_for_index(index).and_then(std::result::Result::ok))) {
+                    Ok(Some(name)) => name.trim_start_matches("./").to_owned(),
+                    _ => format!("member {}", index + 1),
+                };
             // macOS puts what it knows of a file into a folder beside it, under a name that looks the same.
             if !is_picture(&name) || name.starts_with("__MACOSX/") {
                 continue;
@@ -85,8 +86,11 @@ impl Source for Zip {
 fn zip_error(error: ZipError) -> Error {
     match error {
         ZipError::Io(error) => broken(&error),
-        ZipError::UnsupportedArchive(what) => Error::unsupported("", format!("a zip archive of an unusual kind: {what}"))
-            .with_hint("featvec reads members that are stored or deflated, without a password"),
-        error => Error::corrupt("", format!("not a sound zip archive: {error}")).with_hint("fetch or copy it again"),
+        ZipError::UnsupportedArchive(what) => {
+            Error::unsupported("", format!("a zip archive of an unusual kind: {what}"))
+                .with_hint("featvec reads members that are stored or deflated, without a password")
+        }
+        error => Error::corrupt("", format!("not a sound zip archive: {error}"))
+            .with_hint("fetch or copy it again"),
     }
 }
