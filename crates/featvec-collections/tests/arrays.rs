@@ -32,8 +32,8 @@ fn rows_are_images() {
     assert_eq!(lines[0], "a.npy#0 | [1, 1, 1, 3] [0.0, 0.25, 0.5]");
     assert!(lines[1].starts_with("a.npy#1 | ! element 2 is NaN"), "{lines:?}");
     assert_eq!(lines[2], "a.npy#2 | [1, 1, 1, 3] [0.75, 0.5, 0.25]");
-    files.write("b.npy", npy("|u1", "False", "(1, 1, 1, 3)", &[0, 51, 255]));
-    assert_eq!(files.items("b.npy", &default()), ["b.npy#0 | [1, 1, 1, 3] [0.0, 0.2, 1.0]"]);
+    files.write("b.npy", npy("|u1", "False", "(1, 1, 1, 3)", &[0, 255, 255]));
+    assert_eq!(files.items("b.npy", &default()), ["b.npy#0 | [1, 1, 1, 3] [0.0, 1.0, 1.0]"]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn rows_that_are_not_wanted_are_asked_for_once_and_passed_over() {
         let mut found = Vec::new();
         while let Some(item) = collection.next(&mut |key| {
             asked.push(files.short(key));
-            key.ends_with("#1") || key.ends_with("#4")
+            key.ends_with("#1") || key.ends_with("#4") || !key.contains('#')
         }) {
             found.push(files.short_item(&item));
         }
@@ -299,7 +299,7 @@ fn what_is_beyond_the_limit_is_refused_before_it_is_read() {
     for (name, place) in [("a.parquet", "row group"), ("a.arrow", "batch")] {
         let lines = files.items(name, &options);
         assert_eq!(lines[0], format!("{name}#0 | small"));
-        assert!(lines[1].starts_with(&format!("{name}: {place} 1 | ! ")), "{lines:?}");
+        assert!(lines[1].starts_with(&format!("{name}: {place} 1 | ! a ")), "{lines:?}");
         assert!(lines[1].contains("the limit is 5000 (--max-memory raises it"), "{lines:?}");
         assert_eq!(lines[2], format!("{name}#2 | small too"));
     }

@@ -2,7 +2,9 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int64Array, ListArray, RecordBatch, types::Int32Type};
+use arrow_array::{
+    ArrayRef, BinaryArray, DictionaryArray, Int64Array, ListArray, RecordBatch, types::Int32Type,
+};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use featvec_collections::sources::{Input, Place, SourceOptions, open};
@@ -47,10 +49,13 @@ impl Source {
             Compression::ZSTD(ZstdLevel::default()),
         ];
         let file = |codec| {
-            let properties =
-                WriterProperties::builder().set_compression(codec).set_max_row_group_row_count(Some(3)).build();
+            let properties = WriterProperties::builder()
+                .set_compression(codec)
+                .set_max_row_group_row_count(Some(3))
+                .build();
             let table = table();
-            let mut writer = ArrowWriter::try_new(Vec::new(), table.schema(), Some(properties)).expect("a table");
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), table.schema(), Some(properties)).expect("a table");
             writer.write(&table).expect("memory takes everything");
             writer.into_inner().expect("memory takes everything")
         };

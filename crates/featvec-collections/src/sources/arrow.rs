@@ -21,9 +21,10 @@ use super::stream::Stream;
 use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
 
-/// The mark at both ends of a file, and what makes eight bytes of it.
+/// The mark at both ends of a file.
 const MAGIC: &[u8] = b"ARROW1";
-const MAGIC_BYTES: u64 = 8;
+/// The mark is made as long as a multiple of this, at most eight times as long.
+const ALIGNMENT: usize = 8;
 /// Longest description of a batch or of columns.
 const MOST_MESSAGE_BYTES: u64 = 64 << 20;
 /// Most rows of a batch.
@@ -121,9 +122,11 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
 }
 
 fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
-    let mut stream = Peeked::new(place.stream(options)?, MAGIC.len())?;
-    let stream: Box<dyn Stream> = if stream.head() == MAGIC {
-        stream.skip(MAGIC_BYTES).map_err(|error| broken(&error))?;
+    let mut stream = Peeked::new(place.stream(options)?, 9 * ALIGNMENT)?;
+    let stream: Box<dyn Stream> = if stream.head().starts_with(MAGIC) {
+        let parts = stream.head().chunks(ALIGNMENT).skip(1);
+        let padding = parts.take_while(|part| part.iter().all(|byte| *byte == 0)).count();
+        stream.skip(((1 + padding) * ALIGNMENT) as u64).map_err(|error| broken(&error))?;
         Box::new(stream)
     } else {
         match Compression::of(stream.head()) {

@@ -47,7 +47,7 @@ fn range(inner: &str) -> Option<Vec<String>> {
         is_number.then(|| text.parse::<u64>().ok()).flatten()
     };
     let (from, to) = (number(first)?, number(last)?);
-    let count = usize::try_from(to.checked_sub(from)?).ok()?.checked_add(1)?;
+    let count = usize::try_from(to.checked_sub(from)?).ok()?.saturating_add(1);
     // One too many is enough to be refused.
     let numbers = (from..=to).take(count.min(MOST_NAMES + 1));
     Some(numbers.map(|number| format!("{number:0width$}", width = first.len())).collect())

@@ -1,7 +1,8 @@
 //! Parquet files.
 
-use std::io::{Cursor, Read, SeekFrom};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Display;
+use std::io::{self, Cursor, Read, SeekFrom};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -9,7 +10,7 @@ use ::parquet::arrow::arrow_reader::{
 };
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::reader::{ChunkReader, Length};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use featvec::{Error, ErrorKind, Result};
 
@@ -97,7 +98,7 @@ impl Parquet {
                     builder.with_row_selection(RowSelection::from_consecutive_ranges(chosen, rows as usize))
                 }
             };
-            builder.build().map_err(parquet_error)
+            builder.build().map_err(|error| self.file.explain(error))
         })?;
         let name = format!("row group {index}");
         Ok(Some(Group { name, reader, wanted: wanted.into_iter(), rows: None }))
@@ -111,7 +112,9 @@ impl Group {
     /// A damaged group; nothing comes after it.
     fn next(&mut self, file: &Parquet) -> Result<Option<Draft>> {
         while self.rows.as_ref().is_none_or(|(_, count, given)| count == given) {
-            let Some(batch) = guarded(|| self.reader.next().transpose().map_err(arrow_error))? else {
+            let Some(batch) =
+                guarded(|| self.reader.next().transpose().map_err(|error| file.file.explain(error)))?
+            else {
                 return match self.wanted.len() {
                     0 => Ok(None),
                     missing => Err(Error::corrupt("", format!("{missing} rows are missing"))),
@@ -165,81 +168,91 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
 }
 
 fn open(place: &Place, options: &SourceOptions) -> Result<(SharedFile, ArrowReaderMetadata, Layout)> {
-    let file = SharedFile::new(place.seekable(options)?, options.max_picture_bytes)?;
-    let metadata =
-        guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(parquet_error))?;
+    let mut file = SharedFile::new(place.seekable(options)?, options.max_picture_bytes)?;
+    let metadata = guarded(|| {
+        ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| file.explain(error))
+    })?;
     let layout = Layout::of(metadata.schema(), options)?;
+    file.has_pages = true;
     Ok((file, metadata, layout))
-}
-
-fn parquet_error(error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<Refused>() {
-            Ok(refused) => refused.0,
-            Err(source) => Error::corrupt("", source.to_string()),
-        },
-        ParquetError::NYI(what) => {
-            Error::unsupported("", format!("a Parquet file of an unusual kind: {what}"))
-        }
-        error => Error::corrupt("", format!("not a sound Parquet file: {error}"))
-            .with_hint("fetch or copy it again"),
-    }
-}
-
-fn arrow_error(error: ArrowError) -> Error {
-    match error {
-        ArrowError::ExternalError(source) => match source.downcast::<ParquetError>() {
-            Ok(error) => parquet_error(*error),
-            Err(source) => Error::corrupt("", source.to_string()),
-        },
-        error => Error::corrupt("", error.to_string()).with_hint("fetch or copy it again"),
-    }
-}
-
-/// A refusal of ours on its way through the reader of Parquet.
-#[derive(Debug)]
-struct Refused(Error);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-fn refused(error: Error) -> ParquetError {
-    ParquetError::External(Box::new(Refused(error)))
 }
 
 /// A file that the readers of several columns read in turns.
 #[derive(Clone)]
 struct SharedFile {
-    file: Arc<Mutex<Box<dyn Seekable>>>,
+    opened: Arc<Mutex<Opened>>,
     length: u64,
     most_bytes: u64,
+    /// Whether what is read now are pages, because the description of the file has been read.
+    has_pages: bool,
+}
+
+struct Opened {
+    file: Box<dyn Seekable>,
+    /// What was refused here, since the reader of Parquet tells only that something was.
+    refusal: Option<Error>,
 }
 
 impl SharedFile {
     fn new(mut file: Box<dyn Seekable>, most_bytes: u64) -> Result<SharedFile> {
         let length = file.seek(SeekFrom::End(0)).map_err(|error| broken(&error))?;
-        Ok(SharedFile { file: Arc::new(Mutex::new(file)), length, most_bytes })
+        Ok(SharedFile {
+            opened: Arc::new(Mutex::new(Opened { file, refusal: None })),
+            length,
+            most_bytes,
+            has_pages: false,
+        })
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, error: Error) -> ParquetError {
+        let message = ParquetError::General(error.to_string());
+        self.opened().refusal = Some(error);
+        message
+    }
+
+    /// The error behind one of the reader of Parquet.
+    fn explain(&self, error: impl Display) -> Error {
+        self.opened().refusal.take().unwrap_or_else(|| {
+            Error::corrupt("", format!("it cannot be read as Parquet: {error}"))
+                .with_hint("fetch or copy it again; if it is sound, write it again with snappy or zstd")
+        })
     }
 
     /// The `length` bytes from `start` on, or as many as there are.
     fn read(&self, start: u64, length: u64) -> ParquetResult<Vec<u8>> {
         if length > self.most_bytes {
             let message = format!("{length} bytes at once, and the limit is {}", self.most_bytes);
-            return Err(refused(
-                Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"),
-            ));
+            return Err(
+                self.refuse(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"))
+            );
         }
         let mut bytes = Vec::new();
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| file.by_ref().take(length).read_to_end(&mut bytes))
-            .map_err(|error| refused(broken(&error)))?;
+        let file = &mut self.opened().file;
+        let read = file
+            .seek(SeekFrom::Start(start))
+            .and_then(|_| file.by_ref().take(length).read_to_end(&mut bytes));
+        read.map_err(|error| self.refuse(broken(&error)))?;
         Ok(bytes)
+    }
+
+    fn header(&self, start: u64) -> ParquetResult<Cursor<Vec<u8>>> {
+        /// Headers are some dozen bytes, unless there are statistics of long texts in them.
+        const HEADER_BYTES: u64 = 64 << 10;
+        let bytes = self.read(start, HEADER_BYTES.min(self.most_bytes))?;
+        match unpacked_page_bytes(&bytes) {
+            _ if !self.has_pages => Ok(Cursor::new(bytes)),
+            Some(page) if page <= self.most_bytes => Ok(Cursor::new(bytes)),
+            Some(page) => {
+                let message = format!("a page of {page} bytes, and the limit is {}", self.most_bytes);
+                Err(self
+                    .refuse(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it")))
+            }
+            None => Err(ParquetError::General("no page where one must begin".to_owned())),
+        }
     }
 }
 
@@ -250,22 +263,10 @@ impl Length for SharedFile {
 }
 
 impl ChunkReader for SharedFile {
-    type T = Cursor<Vec<u8>>;
+    type T = Header;
 
-    /// What the reader of Parquet reads in this way is the header of a page. What that promises is allocated, so it is
-    /// looked at first.
-    fn get_read(&self, start: u64) -> ParquetResult<Cursor<Vec<u8>>> {
-        /// Headers are some dozen bytes, unless there are statistics of long texts in them.
-        const HEADER_BYTES: u64 = 64 << 10;
-        let bytes = self.read(start, HEADER_BYTES.min(self.most_bytes))?;
-        match unpacked_page_bytes(&bytes) {
-            Some(page) if page <= self.most_bytes => Ok(Cursor::new(bytes)),
-            Some(page) => {
-                let message = format!("a page of {page} bytes, and the limit is {}", self.most_bytes);
-                Err(refused(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it")))
-            }
-            None => Err(ParquetError::General("no page where one must begin".to_owned())),
-        }
+    fn get_read(&self, start: u64) -> ParquetResult<Header> {
+        Ok(Header { file: self.clone(), start, bytes: None })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
@@ -274,6 +275,23 @@ impl ChunkReader for SharedFile {
             return Err(ParquetError::EOF(format!("{length} bytes expected, {} left", bytes.len())));
         }
         Ok(bytes.into())
+    }
+}
+
+/// Where the reader of Parquet reads a short structure: how long the description of the file is, or the header of a page.
+/// What the latter promises is allocated, so it is looked at first. It may also read nothing here.
+struct Header {
+    file: SharedFile,
+    start: u64,
+    bytes: Option<Cursor<Vec<u8>>>,
+}
+
+impl Read for Header {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.bytes {
+            Some(bytes) => bytes.read(buffer),
+            None => self.bytes.insert(self.file.header(self.start).map_err(io::Error::other)?).read(buffer),
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl Read for Unpacked {
         /// Pictures hardly compress; gzip cannot do more than 1032 times.
         const MOST_RATIO: u64 = 2000;
         /// Below this nobody minds.
-        const FREE_BYTES: u64 = 1 << 30;
+        const FREE_BYTES: u64 = 1 << 26;
         let damaged = |error: io::Error| match error.kind() {
             _ if self.packed.failed.swap(false, Relaxed) => error,
             io::ErrorKind::UnexpectedEof => error,
