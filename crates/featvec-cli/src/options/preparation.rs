@@ -26,8 +26,8 @@ pub struct PreparationArgs {
     #[arg(long, value_enum)]
     exif: Option<Exif>,
 
-    /// How JPEGs much larger than the network's input are decoded: exact, or fast, which changes the vectors somewhat
-    /// (cosine @COSINE@ on 12 megapixels) [default: as the module was retrained, or exact]
+    /// Decode all that the preset reads, or, faster, JPEGs of twice the network's size or more at 1/2, 1/4 or 1/8; vectors
+    /// then differ (cosine 0.98 for 12 megapixels) [default: as the module was retrained, or exact]
     #[arg(long, value_name = "HOW", value_parser = clap::builder::PossibleValuesParser::new(Fidelity::ALL.map(Fidelity::name)))]
     decode: Option<String>,
 
