@@ -13,6 +13,8 @@
 
 
 mod item;
+#[cfg(feature = "object-store")]
+pub mod remote;
 mod row;
 
 pub use item::{Content, Item};

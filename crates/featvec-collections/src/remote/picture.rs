@@ -1,0 +1,63 @@
+//! A whole object in memory.
+
+use featvec::ErrorKind;
+use futures_util::StreamExt;
+
+use super::Network;
+use super::answer::Part;
+use super::failure::{Attempt, Failure};
+use super::location::Location;
+use super::patience::Patience;
+
+impl Network {
+    /// The bytes at `location`, at most [`picture_bytes`](super::RemoteOptions::picture_bytes).
+    pub async fn picture(&self, location: &Location) -> Attempt<Vec<u8>> {
+        let host = self.host(location);
+        let mut patience = Patience::default();
+        loop {
+            let attempt = {
+                let _permit = host.enter().await;
+                tokio::time::timeout(self.options.timeouts.whole, self.attempt(location)).await
+            };
+            let failure = match attempt {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(failure)) => failure,
+                // A server that drips would be as slow the next time.
+                Err(_) => {
+                    let message = format!("not all of it came within {:?}", self.options.timeouts.whole);
+                    Failure::last(ErrorKind::Io, message).with_hint("the server is too slow; try again later")
+                }
+            };
+            patience.bear(failure, 0, &host, &self.options).await?;
+        }
+    }
+
+    async fn attempt(&self, location: &Location) -> Attempt<Vec<u8>> {
+        let limit = self.options.picture_bytes;
+        let mut answer = self.ask(location, Part::default()).await?;
+        let announced = answer.total.unwrap_or(0);
+        if announced > limit {
+            return Err(too_long(limit, &format!("the server announces {announced} bytes")));
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(announced as usize).map_err(|_| too_long(limit, "no memory is left"))?;
+        while let Some(chunk) = answer.chunks.next().await {
+            let chunk = chunk?;
+            if (bytes.len() + chunk.len()) as u64 > limit {
+                return Err(too_long(limit, "the server keeps sending"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        match answer.total {
+            Some(total) if total != bytes.len() as u64 => {
+                Err(Failure::passing(format!("the connection ended after {} of {total} bytes", bytes.len())))
+            }
+            _ => Ok(bytes),
+        }
+    }
+}
+
+fn too_long(limit: u64, message: &str) -> Failure {
+    Failure::last(ErrorKind::Limit, format!("{message}, and the limit for a picture is {limit}"))
+        .with_hint("if it is to be trusted, raise the limit picture_bytes")
+}
