@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 
+#[cfg(feature = "object-store")]
+mod address;
 mod item;
 #[cfg(feature = "object-store")]
 pub mod remote;

@@ -1,18 +1,20 @@
 //! Pictures and shards behind addresses: object stores (`s3://`, `gs://`, `az://`) and `http(s)://`.
 //!
 //! ```no_run
-//! use featvec_collections::remote::{Location, Prefetch, Remote, RemoteOptions};
+//! use std::collections::VecDeque;
+//!
+//! use featvec_collections::remote::{Location, Remote, RemoteOptions};
 //!
 //! let remote = Remote::new(RemoteOptions::from_env())?;
-//! let mut pictures = Prefetch::new(&remote);
+//! let mut coming = VecDeque::new();
 //! for entry in remote.list(&Location::parse("s3://bucket/photos/")?) {
 //!     let location = entry?.location;
-//!     if !pictures.has_room()
-//!         && let Some((key, Some(bytes))) = pictures.take()
+//!     coming.push_back((location.key().to_string(), remote.fetch(&location)));
+//!     if coming.len() == remote.options().requests
+//!         && let Some((key, picture)) = coming.pop_front()
 //!     {
-//!         println!("{key}: {} bytes", bytes?.len());
+//!         println!("{key}: {} bytes", picture.wait()?.len());
 //!     }
-//!     pictures.push(&location, location.key().to_string());
 //! }
 //! # featvec::Result::Ok(())
 //! ```
@@ -29,7 +31,6 @@ mod location;
 mod machinery;
 mod patience;
 mod picture;
-mod prefetch;
 mod ranged;
 mod store;
 mod stream;
@@ -45,7 +46,7 @@ use featvec::fetch::{FetchOptions, Proxies};
 
 pub use listing::{Entry, Listing};
 pub use location::Location;
-pub use prefetch::Prefetch;
+pub use picture::Fetching;
 pub use ranged::RemoteFile;
 pub use stream::RemoteStream;
 
@@ -57,15 +58,15 @@ use store::Stores;
 /// where both have the same.
 #[derive(Clone, Debug)]
 pub struct RemoteOptions {
-    /// How many pictures are asked for at once or wait to be taken.
+    /// How many pictures should be asked for before the first of them is taken; whoever asks sees to it.
     pub requests: usize,
-    /// How many requests one web server gets at once; a bucket gets up to [`requests`](RemoteOptions::requests).
+    /// How many requests for pictures one web server gets at once; a bucket gets [`requests`](RemoteOptions::requests).
     pub requests_per_host: usize,
     /// How many failed attempts in a row one object gets beyond the first, where trying again may help.
     pub retries: u32,
     /// How long to wait for what.
     pub timeouts: Timeouts,
-    /// Most bytes of one picture; `requests` times as many are the most memory that pictures on their way take.
+    /// Most bytes of one picture, so that pictures on their way take at most `requests` times as many.
     pub picture_bytes: u64,
     /// Through which proxies servers are reached.
     pub proxies: Proxies,

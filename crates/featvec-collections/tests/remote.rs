@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use featvec::{Error, ErrorKind, Result};
-use featvec_collections::remote::{Environment, Location, Prefetch, Remote, RemoteOptions, Timeouts};
+use featvec_collections::remote::{Environment, Location, Remote, RemoteOptions, Timeouts};
 use server::{Act, Request, Server, file, head, reply};
 
 /// Impatient, so that tests are quick.
@@ -39,9 +39,7 @@ fn location(url: &str) -> Location {
 }
 
 fn picture(remote: &Remote, url: &str) -> Result<Vec<u8>> {
-    let mut prefetch = Prefetch::new(remote);
-    prefetch.push(&location(url), ());
-    prefetch.take().unwrap().1.unwrap()
+    remote.fetch(&location(url)).wait()
 }
 
 #[track_caller]
@@ -58,7 +56,7 @@ fn content(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_are_asked_for_together_and_come_in_order() {
+fn pictures_are_asked_for_together() {
     // The first answer waits for the last request.
     let arrived = Arc::new((Mutex::new(0), Condvar::new()));
     let gate = arrived.clone();
@@ -72,26 +70,11 @@ fn pictures_are_asked_for_together_and_come_in_order() {
         }
         vec![Act::Send(reply("200 OK", &[], request.target.as_bytes()))]
     });
-    let remote = Remote::new(RemoteOptions { requests: 5, ..options() }).unwrap();
-    let mut prefetch = Prefetch::new(&remote);
-    for number in 0..5 {
-        assert!(prefetch.has_room());
-        match number {
-            // It was found elsewhere and keeps its place.
-            2 => prefetch.push_here(number),
-            _ => prefetch.push(&location(&server.url(&number.to_string())), number),
-        }
+    let remote = remote();
+    let coming: Vec<_> = (0..4).map(|number| remote.fetch(&location(&server.url(&number.to_string())))).collect();
+    for (number, coming) in coming.into_iter().enumerate() {
+        assert_eq!(coming.wait().unwrap(), format!("/{number}").as_bytes());
     }
-    assert!(!prefetch.has_room(), "the bound of memory");
-    for number in 0..5 {
-        let (tag, bytes) = prefetch.take().unwrap();
-        assert_eq!(tag, number);
-        match bytes {
-            Some(bytes) => assert_eq!(bytes.unwrap(), format!("/{number}").as_bytes()),
-            None => assert_eq!(number, 2),
-        }
-    }
-    assert!(prefetch.take().is_none());
 }
 
 #[test]
@@ -105,10 +88,9 @@ fn a_server_gets_few_requests_at_once() {
         vec![Act::Send(reply("200 OK", &[], b"x"))]
     });
     let remote = Remote::new(RemoteOptions { requests: 16, requests_per_host: 3, ..options() }).unwrap();
-    let mut prefetch = Prefetch::new(&remote);
-    (0..16).for_each(|number| prefetch.push(&location(&server.url("x")), number));
-    while let Some((_, bytes)) = prefetch.take() {
-        bytes.unwrap().unwrap();
+    let coming: Vec<_> = (0..16).map(|_| remote.fetch(&location(&server.url("x")))).collect();
+    for coming in coming {
+        coming.wait().unwrap();
     }
     let most = most.load(Ordering::SeqCst);
     assert!((2..=3).contains(&most), "{most} at once");
@@ -160,11 +142,12 @@ fn one_request_that_must_wait_holds_up_the_others_of_its_host() {
     });
     let patient = Timeouts { retry_after_max: Duration::from_millis(200), ..options().timeouts };
     let remote = Remote::new(RemoteOptions { requests_per_host: 1, timeouts: patient, ..options() }).unwrap();
-    let mut prefetch = Prefetch::new(&remote);
     let started = Instant::now();
-    (0..3).for_each(|number| prefetch.push(&location(&server.url("x")), number));
-    prefetch.take();
-    prefetch.take();
+    let coming = [(); 3].map(|()| remote.fetch(&location(&server.url("x"))));
+    for coming in coming {
+        coming.wait().unwrap();
+    }
+    assert_eq!(server.requests().len(), 4);
     assert!(started.elapsed() >= Duration::from_millis(200), "{:?}", started.elapsed());
 }
 
@@ -294,12 +277,11 @@ fn giving_up_does_not_wait_for_servers() {
     let slow = Timeouts { stall: Duration::from_secs(60), ..options().timeouts };
     let remote = Remote::new(RemoteOptions { timeouts: slow, ..options() }).unwrap();
     let started = Instant::now();
-    let mut prefetch = Prefetch::new(&remote);
-    prefetch.push(&location(&server.url("x")), ());
+    let coming = remote.fetch(&location(&server.url("x")));
     while server.requests().is_empty() {
         std::thread::yield_now();
     }
-    drop((prefetch, remote));
+    drop((coming, remote));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
@@ -504,12 +486,9 @@ fn a_folder_is_listed_page_by_page_and_goes_on_after_trouble() {
 
 #[test]
 fn listings_that_cannot_be_are_refused() {
-    let refused = |answer: Vec<u8>| keys(&with_store(&Server::with(answer.clone()), &[]), "s3://b/p").unwrap_err();
-    let unsorted = listed(&["p/b.jpg", "p/a.jpg"], None);
-    let server = Server::with(unsorted);
+    let server = Server::with(listed(&["p/b.jpg", "p/a.jpg"], None));
     let error = keys(&with_store(&server, &[]), "s3://b/p").unwrap_err();
     assert_says(&error, ErrorKind::Unsupported, &["does not list by name", "s3://b/p"]);
-    drop(refused);
 
     let server = Server::with(reply("200 OK", &[], b"<html>"));
     assert_says(&keys(&with_store(&server, &[]), "s3://b/p").unwrap_err(), ErrorKind::Io, &["endpoint"]);

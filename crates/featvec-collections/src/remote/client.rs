@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::RemoteOptions;
 use super::failure::Failure;
-use super::location::shown;
+use crate::address::shown;
 
 /// As many as urllib and curl's users are used to; honest chains have two or three.
 const MAX_REDIRECTS: usize = 10;

@@ -168,8 +168,9 @@ impl Pages {
         let entry = |entry: ObjectMeta| {
             let mut file = url.clone();
             file.set_query(None);
+            // Names are those from the root of the server on.
             if let Ok(mut segments) = file.path_segments_mut() {
-                segments.pop_if_empty().extend(entry.location.parts().map(|part| part.as_ref().to_string()));
+                segments.clear().extend(entry.location.parts().map(|part| part.as_ref().to_string()));
             }
             Entry { location: Location::web(file), bytes: entry.size }
         };

@@ -1,5 +1,6 @@
 //! The thread on which all requests run, and how others wait for them.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -18,7 +19,6 @@ pub(super) struct Machinery {
 }
 
 /// What a task will have brought when it ends; dropping this ends the task.
-#[derive(Debug)]
 pub(super) struct Coming<T> {
     result: mpsc::Receiver<T>,
     task: AbortHandle,
@@ -58,6 +58,12 @@ impl<T> Coming<T> {
     /// [`ErrorKind::Io`] if the task ended without a result, which is a bug.
     pub fn wait(self) -> Result<T> {
         self.result.recv().map_err(|_| Error::new(ErrorKind::Io, "network", "a request ended without a result"))
+    }
+}
+
+impl<T> fmt::Debug for Coming<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Coming")
     }
 }
 

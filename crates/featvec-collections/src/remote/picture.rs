@@ -1,13 +1,40 @@
 //! A whole object in memory.
 
-use featvec::ErrorKind;
+use featvec::{ErrorKind, Result};
 use futures_util::StreamExt;
 
-use super::Network;
 use super::answer::Part;
 use super::failure::{Attempt, Failure};
-use super::location::Location;
+use super::machinery::Coming;
 use super::patience::Patience;
+use super::{Location, Network, Remote};
+
+/// A picture that was asked for. Dropping it gives it up.
+#[derive(Debug)]
+pub struct Fetching {
+    location: Location,
+    coming: Coming<Attempt<Vec<u8>>>,
+}
+
+impl Remote {
+    /// Asks for the picture at `location` and returns at once; many are asked for before the first of them is taken.
+    pub fn fetch(&self, location: &Location) -> Fetching {
+        let (network, wanted) = (self.network.clone(), location.clone());
+        let coming = self.machinery.run(async move { network.picture(&wanted).await });
+        Fetching { location: location.clone(), coming }
+    }
+}
+
+impl Fetching {
+    /// Waits for its bytes.
+    ///
+    /// # Errors
+    /// What the server answers, with its status and the remedy; [`ErrorKind::Limit`] for more than
+    /// [`picture_bytes`](super::RemoteOptions::picture_bytes).
+    pub fn wait(self) -> Result<Vec<u8>> {
+        self.coming.wait()?.map_err(|failure| failure.at(&self.location))
+    }
+}
 
 impl Network {
     /// The bytes at `location`, at most [`picture_bytes`](super::RemoteOptions::picture_bytes).

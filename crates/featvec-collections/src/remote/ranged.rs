@@ -7,6 +7,7 @@ use bytes::Bytes;
 use featvec::{Error, ErrorKind, Result};
 use futures_util::StreamExt;
 use reqwest::StatusCode;
+use tokio::time::Instant;
 
 use super::answer::{Answer, Part};
 use super::failure::{Attempt, Failure};
@@ -140,60 +141,66 @@ impl Seek for RemoteFile {
 impl Network {
     /// The first block, the length of the object, and what tells its version.
     async fn first_block(&self, location: &Location) -> Attempt<(Bytes, u64, Option<String>)> {
-        let part = Part { first: 0, end: Some(BLOCK_BYTES), version: None };
-        let answer = self.patiently(location, async || {
-            let answer = match self.ask(location, part.clone()).await {
-                // There is no first byte.
-                Err(failure) if failure.status == Some(StatusCode::RANGE_NOT_SATISFIABLE) => return Ok(None),
-                answer => answer?,
-            };
-            let total = answer.total.ok_or_else(no_parts)?;
-            let version = answer.version.clone();
-            Ok(Some((filled(answer, 0, total.min(BLOCK_BYTES)).await?, total, version)))
-        });
-        Ok(answer.await?.unwrap_or_default())
-    }
-
-    /// The bytes of `part` of an object of so many bytes in all.
-    async fn block(&self, location: &Location, part: Part, length: u64) -> Attempt<Bytes> {
-        let attempt = async || {
-            let answer = self.ask(location, part.clone()).await?;
-            if answer.version != part.version || answer.total != Some(length) {
-                return Err(Failure::last(ErrorKind::Io, "it has changed while it was read")
-                    .with_hint("run again when nobody changes it"));
-            }
-            if answer.first != part.first {
-                return Err(no_parts());
-            }
-            filled(answer, part.first, part.end.unwrap_or(length)).await
-        };
-        self.patiently(location, attempt).await
-    }
-
-    async fn patiently<T>(&self, location: &Location, attempt: impl AsyncFn() -> Attempt<T>) -> Attempt<T> {
         let mut patience = Patience::default();
         loop {
-            match attempt().await {
+            match self.try_first_block(location).await {
                 Ok(result) => return Ok(result),
                 Err(failure) => patience.bear(failure, 0, &self.host(location), &self.options).await?,
             }
         }
     }
-}
 
-/// The bytes from `first` to `end`, of which a server may send more or less than it should.
-async fn filled(mut answer: Answer, first: u64, end: u64) -> Attempt<Bytes> {
-    let wanted = (end - first) as usize;
-    let mut block = Vec::with_capacity(wanted);
-    while block.len() < wanted {
-        let Some(chunk) = answer.chunks.next().await else {
-            let message = format!("the connection ended after {} of {wanted} bytes of a part", block.len());
-            return Err(Failure::passing(message));
+    async fn try_first_block(&self, location: &Location) -> Attempt<(Bytes, u64, Option<String>)> {
+        let part = Part { first: 0, end: Some(BLOCK_BYTES), version: None };
+        let answer = match self.ask(location, part).await {
+            // There is no first byte.
+            Err(failure) if failure.status == Some(StatusCode::RANGE_NOT_SATISFIABLE) => return Ok(Default::default()),
+            answer => answer?,
         };
-        let chunk = chunk?;
-        block.extend_from_slice(chunk.get(..wanted - block.len()).unwrap_or(&chunk));
+        let total = answer.total.ok_or_else(no_parts)?;
+        let version = answer.version.clone();
+        Ok((self.filled(answer, 0, total.min(BLOCK_BYTES)).await?, total, version))
     }
-    Ok(block.into())
+
+    /// The bytes of `part` of an object of so many bytes in all.
+    async fn block(&self, location: &Location, part: Part, length: u64) -> Attempt<Bytes> {
+        let mut patience = Patience::default();
+        loop {
+            match self.try_block(location, part.clone(), length).await {
+                Ok(block) => return Ok(block),
+                Err(failure) => patience.bear(failure, 0, &self.host(location), &self.options).await?,
+            }
+        }
+    }
+
+    async fn try_block(&self, location: &Location, part: Part, length: u64) -> Attempt<Bytes> {
+        let answer = self.ask(location, part.clone()).await?;
+        if answer.version != part.version || answer.total != Some(length) {
+            return Err(Failure::last(ErrorKind::Io, "it has changed while it was read")
+                .with_hint("run again when nobody changes it"));
+        }
+        if answer.first != part.first {
+            return Err(no_parts());
+        }
+        self.filled(answer, part.first, part.end.unwrap_or(length)).await
+    }
+
+    /// The bytes from `first` to `end`, of which a server may send more or less than it should.
+    async fn filled(&self, mut answer: Answer, first: u64, end: u64) -> Attempt<Bytes> {
+        let wanted = (end - first) as usize;
+        let mut block = Vec::with_capacity(wanted);
+        let deadline = Instant::now() + self.options.timeouts.whole;
+        while block.len() < wanted {
+            let chunk = tokio::time::timeout_at(deadline, answer.chunks.next()).await;
+            let chunk = chunk.map_err(|_| Failure::last(ErrorKind::Io, "the server is too slow"))?;
+            let Some(chunk) = chunk.transpose()? else {
+                let message = format!("the connection ended after {} of {wanted} bytes of a part", block.len());
+                return Err(Failure::passing(message));
+            };
+            block.extend_from_slice(chunk.get(..wanted - block.len()).unwrap_or(&chunk));
+        }
+        Ok(block.into())
+    }
 }
 
 fn no_parts() -> Failure {
