@@ -94,7 +94,7 @@ def s3_and_google(folder):
 
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    with server([SCRATCH / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", port], port):
+    with server([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port], port):
         keys = {"aws_access_key_id": "ID", "aws_secret_access_key": "SECRET"}
         client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
         client.create_bucket(Bucket="pictures", ACL="public-read")
