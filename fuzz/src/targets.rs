@@ -16,6 +16,7 @@ mod picture;
 mod records;
 mod safetensors;
 mod saved_model;
+mod sources;
 
 /// What all limits on bytes are set to, so that a lie about a length is far beyond them.
 pub const LIMIT_BYTES: u64 = 1 << 20;
@@ -71,6 +72,10 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(npy::Npy::new()),
         Box::new(records::Records::new()),
         Box::new(module::LoadedModule::new()),
+        Box::new(sources::Shards::new()),
+        Box::new(sources::Source::zip()),
+        Box::new(sources::Source::parquet()),
+        Box::new(sources::Source::arrow()),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use arrow_array::RecordBatch;
-use featvec::Result;
+use featvec::{Result, Tensor};
 
 /// A picture of a collection.
 #[derive(Debug)]
@@ -24,4 +24,6 @@ pub enum Content {
     File(PathBuf),
     /// Here.
     Bytes(Vec<u8>),
+    /// Decoded and resized already, by another program: an image `[1, h, w, 3]` in [0, 1].
+    Image(Tensor),
 }

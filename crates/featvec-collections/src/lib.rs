@@ -11,13 +11,12 @@
 
 #![forbid(unsafe_code)]
 
-
-#[cfg(feature = "object-store")]
 mod address;
 mod item;
 #[cfg(feature = "object-store")]
 pub mod remote;
 mod row;
+pub mod sources;
 
 pub use item::{Content, Item};
 pub use row::{Row, Status};

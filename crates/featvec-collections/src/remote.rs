@@ -29,6 +29,7 @@ mod hosts;
 mod listing;
 mod location;
 mod machinery;
+mod opener;
 mod patience;
 mod picture;
 mod ranged;

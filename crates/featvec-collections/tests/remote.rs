@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use featvec::{Error, ErrorKind, Result};
 use featvec_collections::remote::{Environment, Location, Remote, RemoteOptions, Timeouts};
+use featvec_collections::sources::{Input, SourceOptions, open};
+use featvec_collections::{Content, Item};
+use featvec_formats::Skip;
 use server::{Act, Request, Server, file, head, reply};
 
 /// Impatient, so that tests are quick.
@@ -110,7 +113,7 @@ fn refusals_are_final_and_name_status_and_remedy() {
         let server = Server::with(head(status, &["Content-Length: 0"], b""));
         let url = server.url("a.jpg");
         let error = picture(&remote(), &url).unwrap_err();
-        assert_says(&error, ErrorKind::Io, &[word, &status[..3], &url]);
+        assert_says(&error, ErrorKind::Io, &[word, &status[..3]]);
         assert_eq!(server.requests().len(), 1, "{status}");
     }
 }
@@ -253,7 +256,7 @@ fn secrets_are_sent_and_never_shown() {
     let server = Server::with(reply("403 Forbidden", &[], b""));
     let address = server.url("a.jpg?w=1&X-Amz-Credential=KEY&X-Amz-Signature=SIGN");
     let address = address.replace("http://", "http://USER:PASS@");
-    let shown = server.url("a.jpg?w=1");
+    assert_eq!(location(&address).key(), server.url("a.jpg?w=1"));
     let refused = picture(&remote(), &address).unwrap_err();
     let request = &server.requests()[0];
     assert_eq!(request.target, "/a.jpg?w=1&X-Amz-Credential=KEY&X-Amz-Signature=SIGN");
@@ -262,7 +265,6 @@ fn secrets_are_sent_and_never_shown() {
     drop(server);
     let unreachable = picture(&remote(), &address).unwrap_err();
     for error in [refused, unreachable] {
-        assert!(error.to_string().contains(&shown), "{error}");
         let text = format!("{error} {error:?} {:?}", error.source());
         assert!(!["KEY", "SIGN", "USER", "PASS"].iter().any(|secret| text.contains(secret)), "{text}");
     }
@@ -342,10 +344,9 @@ fn a_shard_that_changes_under_way_is_an_error() {
             _ => file(&body, "\"two\"", request),
         })]
     });
-    let url = server.url("s.tar");
-    let (_, error) = read(&remote(), &url);
+    let (_, error) = read(&remote(), &server.url("s.tar"));
     let error = error.unwrap();
-    assert!(error.contains("another version") && error.contains(&url), "{error}");
+    assert!(error.contains("another version"), "{error}");
 }
 
 #[test]
@@ -360,6 +361,27 @@ fn a_stream_that_gets_nowhere_ends() {
 
     let empty = Server::with(reply("200 OK", &[], b""));
     assert_eq!(read(&remote(), &empty.url("s")), (Vec::new(), None));
+}
+
+#[test]
+fn a_stream_passes_over_what_is_not_wanted() {
+    let body = content(30 << 20);
+    let whole = body.clone();
+    let server = Server::start(move |request, _| vec![Act::Send(file(&whole, "\"one\"", request))]);
+    let mut stream = remote().open_stream(&location(&server.url("s.tar"))).unwrap();
+    let mut buffer = vec![0; 1000];
+    let mut place = 0;
+    for skipped in [0_usize, 500, 20 << 20, 4 << 20, 3 << 20, 1000] {
+        assert_eq!(stream.skip(skipped as u64).unwrap(), skipped as u64);
+        place += skipped;
+        stream.read_exact(&mut buffer).unwrap();
+        assert!(buffer == body[place..place + 1000], "after {skipped}");
+        place += 1000;
+    }
+    assert_eq!(stream.skip(1 << 30).unwrap(), (body.len() - place) as u64);
+    assert_eq!(stream.read(&mut buffer).unwrap(), 0);
+    let asked: Vec<usize> = server.requests().iter().map(Request::first_byte).collect();
+    assert_eq!((asked.len(), asked[1] > 20 << 20), (2, true), "{asked:?}");
 }
 
 #[test]
@@ -488,7 +510,7 @@ fn a_folder_is_listed_page_by_page_and_goes_on_after_trouble() {
 fn listings_that_cannot_be_are_refused() {
     let server = Server::with(listed(&["p/b.jpg", "p/a.jpg"], None));
     let error = keys(&with_store(&server, &[]), "s3://b/p").unwrap_err();
-    assert_says(&error, ErrorKind::Unsupported, &["does not list by name", "s3://b/p"]);
+    assert_says(&error, ErrorKind::Unsupported, &["does not list by name"]);
 
     let server = Server::with(reply("200 OK", &[], b"<html>"));
     assert_says(&keys(&with_store(&server, &[]), "s3://b/p").unwrap_err(), ErrorKind::Io, &["endpoint"]);
@@ -499,7 +521,7 @@ fn listings_that_cannot_be_are_refused() {
     let body = b"<Error><Code>NoSuchBucket</Code></Error>";
     let server = Server::with(reply("404 Not Found", &[], body));
     let error = keys(&with_store(&server, &[]), "s3://b/p").unwrap_err();
-    assert_says(&error, ErrorKind::Io, &["404", "NoSuchBucket", "spelling"]);
+    assert_says(&error, ErrorKind::Io, &["404", "NoSuchBucket", "ends in /"]);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -591,6 +613,43 @@ fn credentials_of_the_environment_sign_and_their_absence_is_anonymous() {
 
     let error = picture(&remote(&[("AZURE_SKIP_SIGNATURE", "true")]), "az://b/x").unwrap_err();
     assert_says(&error, ErrorKind::Argument, &["environment", "ccount"]);
+}
+
+#[test]
+fn collections_are_read_from_servers_and_stores() {
+    let server = Server::start(|request, _| {
+        vec![Act::Send(match request.target.split('?').next().unwrap() {
+            "/b" if request.target.contains("prefix=p%2F") => listed(&["p/1.jpg", "p/2.png", "p/notes.md"], None),
+            "/b" => listed(&[], None),
+            "/missing.jpg" => reply("404 Not Found", &[], b""),
+            path => {
+                let date = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT";
+                reply("200 OK", &[date, "ETag: \"a\""], path.as_bytes())
+            }
+        })]
+    });
+    let list = tempfile::NamedTempFile::new().unwrap();
+    let secret = server.url("c.jpg?X-Amz-Signature=s").replace("http://", "http://user:pw@");
+    let lines = ["s3://b/p/", &secret, &server.url("missing.jpg"), "s3://b/q/", "gs:///x.jpg"];
+    std::fs::write(list.path(), lines.join("\n")).unwrap();
+    let inputs = Input::parse(format!("@{}", list.path().display()).as_ref()).unwrap();
+    let options = SourceOptions { opener: Some(Arc::new(with_store(&server, &[]))), ..SourceOptions::default() };
+    let mut collection = open(&inputs, &options).unwrap();
+    let items: Vec<Item> = std::iter::from_fn(|| collection.next(&mut |key| key != "s3://b/p/2.png")).collect();
+    let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    let missing = server.url("missing.jpg");
+    assert_eq!(keys, ["s3://b/p/1.jpg", &server.url("c.jpg"), &missing, "s3://b/q/", "gs:///x.jpg"]);
+    let bytes = |item: &Item| match &item.content {
+        Ok(Content::Bytes(bytes)) => String::from_utf8(bytes.clone()).unwrap(),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => error.to_string(),
+    };
+    let contents: Vec<String> = items.iter().map(bytes).collect();
+    assert_eq!(contents[..2], ["/b/p/1.jpg", "/c.jpg"]);
+    for (content, word) in contents[2..].iter().zip(["404", "no pictures below this address", "bucket"]) {
+        assert!(content.contains(word), "{content}");
+    }
+    assert!(!server.requests().iter().any(|request| request.target.contains("2.png")), "it was not wanted");
 }
 
 #[test]

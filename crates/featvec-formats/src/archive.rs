@@ -109,7 +109,7 @@ pub(crate) fn unpack(stream: impl Read, limits: &Limits) -> Result<BTreeMap<Stri
 fn visit(
     mut stream: impl Read,
     limits: &Limits,
-    mut visit: impl FnMut(Member, &mut tar::Reader<'_, Box<dyn Read + '_>>) -> Result<()>,
+    mut visit: impl FnMut(Member, &mut tar::Reader<Box<dyn Read + '_>>) -> Result<()>,
 ) -> Result<()> {
     let mut head = Vec::new();
     stream.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| Error::io("", error))?;

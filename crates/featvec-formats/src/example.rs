@@ -17,6 +17,17 @@ pub struct Example<'a> {
     features: BTreeMap<&'a str, Option<List<'a>>>,
 }
 
+/// The only value of a feature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Bytes, which may be text.
+    Bytes(&'a [u8]),
+    /// A float.
+    Float(f32),
+    /// A whole number.
+    Int(i64),
+}
+
 #[derive(Clone, Debug)]
 struct List<'a> {
     kind: Kind,
@@ -108,6 +119,27 @@ impl<'a> Example<'a> {
             }
         }
         found.ok_or_else(|| not_one(name, "no value"))
+    }
+
+    /// The only value of the feature `name`, of whatever type; none if there are none or several.
+    pub fn only_value(&self, name: &str) -> Option<Value<'a>> {
+        match self.features.get(name)?.as_ref()?.kind {
+            Kind::Bytes => self.bytes(name).ok().map(Value::Bytes),
+            Kind::Ints => self.int64(name).ok().map(Value::Int),
+            Kind::Floats => {
+                let mut values = self.list(name, Kind::Floats).ok()?;
+                let mut found = Vec::new();
+                while let Some(field) = values.next_field().ok()? {
+                    if field.number == 1 {
+                        found.extend(field.words32().ok()?);
+                    }
+                    if found.len() > 1 {
+                        return None;
+                    }
+                }
+                found.pop().map(|word| Value::Float(f32::from_le_bytes(word)))
+            }
+        }
     }
 
     fn list(&self, name: &str, expected: Kind) -> Result<Message<'a>> {

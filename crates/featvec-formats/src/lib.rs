@@ -43,9 +43,10 @@ pub mod protobuf;
 mod record_file;
 mod safetensors;
 mod saved_model;
+mod skip;
 pub mod source;
 pub mod table;
-mod tar;
+pub mod tar;
 mod tensor;
 mod tensor_proto;
 mod tensor_slice;
@@ -70,6 +71,7 @@ pub use saved_model::{
     Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Saver, Signature,
     TensorInfo, TensorName, VariableDef,
 };
+pub use skip::{FileStream, Skip};
 pub use source::Source;
 pub use tensor::{PartialShape, Tensor, TensorData};
 pub use tensor_proto::TensorProto;

@@ -3,7 +3,8 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use crate::tensor::{check_size, element_count};
-use crate::{DataType, Error, Limits, Result, Tensor, TensorData, grouped};
+use crate::error::TRUNCATED;
+use crate::{DataType, Error, Limits, Result, Skip, Tensor, TensorData, grouped};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Longest header that is read. numpy itself stops at 10 000 characters.
@@ -66,6 +67,96 @@ pub fn read(mut stream: impl Read, limits: &Limits) -> Result<Tensor> {
     }
     let data = TensorData::from_le_bytes(header.dtype, &bytes);
     Tensor::new(header.shape, data.ok_or_else(|| Error::corrupt("", "elements cut short"))?)
+}
+
+/// Reads an array row by row: along its first dimension.
+#[derive(Debug)]
+pub struct RowReader<R> {
+    stream: R,
+    header: Header,
+    row_bytes: u64,
+    /// Rows that are left.
+    rows: usize,
+}
+
+impl<R: Skip> RowReader<R> {
+    /// Begins to read the array in `stream`.
+    ///
+    /// # Errors
+    /// Something that is no array, or has no dimensions; a type other than little-endian numbers and booleans; elements
+    /// that vary fastest along the first dimension; a row beyond `limits`.
+    pub fn new(mut stream: R, limits: &Limits) -> Result<RowReader<R>> {
+        let header = Header::read(&mut stream)?;
+        let Some((&rows, row_shape)) = header.shape.split_first() else {
+            return Err(Error::unsupported("", "an array without dimensions, where rows are expected"));
+        };
+        if header.fortran_order {
+            return Err(Error::unsupported("", "an array in Fortran's order, in which rows are not in one piece")
+                .with_hint("in numpy, numpy.ascontiguousarray(array)"));
+        }
+        let count = check_size(header.dtype, row_shape, limits)?;
+        let row_bytes = (count * header.dtype.element_bytes().unwrap_or(0)) as u64;
+        Ok(RowReader { stream, header, row_bytes, rows })
+    }
+
+    /// The shape of the whole array.
+    pub fn shape(&self) -> &[usize] {
+        &self.header.shape
+    }
+
+    /// How many rows are left.
+    pub fn rows_left(&self) -> usize {
+        self.rows
+    }
+
+    /// The next row, of one dimension less than the array; none after the last.
+    ///
+    /// # Errors
+    /// A stream that ends before or after the last row, or fails. No rows come after that.
+    pub fn next_row(&mut self) -> Result<Option<Tensor>> {
+        let Some(length) = self.next_length()? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let read = self.stream.by_ref().take(length).read_to_end(&mut bytes);
+        read.map_err(|error| self.failed(error))?;
+        self.check_whole(bytes.len() as u64)?;
+        let data = TensorData::from_le_bytes(self.header.dtype, &bytes);
+        let data = data.ok_or_else(|| Error::corrupt("", "elements cut short"))?;
+        Tensor::new(self.header.shape[1..].to_vec(), data).map(Some)
+    }
+
+    /// Passes over the next row.
+    ///
+    /// # Errors
+    /// As [`next_row`](RowReader::next_row).
+    pub fn pass_over(&mut self) -> Result<()> {
+        let Some(length) = self.next_length()? else { return Ok(()) };
+        let passed = self.stream.skip(length).map_err(|error| self.failed(error))?;
+        self.check_whole(passed)
+    }
+
+    fn next_length(&mut self) -> Result<Option<u64>> {
+        if self.rows == 0 {
+            let more = self.stream.read(&mut [0]).map_err(|error| Error::io("", error))?;
+            let message = || format!("more than an array of {:?}", self.header.shape);
+            return if more > 0 { Err(Error::corrupt("", message())) } else { Ok(None) };
+        }
+        self.rows -= 1;
+        Ok(Some(self.row_bytes))
+    }
+
+    fn check_whole(&mut self, found: u64) -> Result<()> {
+        if found == self.row_bytes {
+            return Ok(());
+        }
+        let missing = std::mem::take(&mut self.rows) + 1;
+        Err(Error::corrupt("", format!("the array breaks off: {missing} of {} rows are missing", self.header.shape[0]))
+            .with_hint(TRUNCATED))
+    }
+
+    fn failed(&mut self, error: std::io::Error) -> Error {
+        self.rows = 0;
+        Error::io("", error)
+    }
 }
 
 /// Writes an array.

@@ -1,7 +1,7 @@
 //! TFRecord files whose records are read in any order.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -9,7 +9,7 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use crate::files::open_file;
 use crate::limits::check_limit;
 use crate::tfrecord::{HEADER_BYTES, RecordReader, is_header};
-use crate::{Error, Limits, Result};
+use crate::{Error, FileStream, Limits, Result, Skip};
 
 /// A TFRecord file, plain or compressed as a whole (gzip, zlib), with the places of its records.
 ///
@@ -33,11 +33,10 @@ impl RecordFile {
         let mut file = open_file(path)?;
         let unpacked = unpack(&mut file, &place, limits)?;
         let offsets = match &unpacked {
-            Some(bytes) => offsets(Cursor::new(bytes), bytes.len() as u64, (&place, limits)),
+            Some(bytes) => offsets(bytes.as_slice(), (&place, limits)),
             None => {
-                let length = file.metadata().map_err(|error| Error::io(&place, error))?.len();
-                file.seek(SeekFrom::Start(0)).map_err(|error| Error::io(&place, error))?;
-                offsets(BufReader::with_capacity(HEADER_BYTES, file), length, (&place, limits))
+                let stream = file.seek(SeekFrom::Start(0)).and_then(|_| FileStream::new(file, HEADER_BYTES));
+                offsets(stream.map_err(|error| Error::io(&place, error))?, (&place, limits))
             }
         }?;
         Ok(RecordFile { path: path.to_owned(), unpacked, offsets, limits: limits.clone() })
@@ -107,13 +106,13 @@ fn unpack(file: &mut File, place: &str, limits: &Limits) -> Result<Option<Vec<u8
     Ok(Some(bytes))
 }
 
-/// Where the records of `stream`, of `length` bytes, begin.
-fn offsets(stream: impl Read + Seek, length: u64, (place, limits): (&str, &Limits)) -> Result<Vec<u64>> {
+/// Where the records of `stream` begin.
+fn offsets(stream: impl Skip, (place, limits): (&str, &Limits)) -> Result<Vec<u64>> {
     let mut reader = RecordReader::new(stream, place, limits);
     let mut offsets = Vec::new();
     loop {
         let offset = reader.offset();
-        if !reader.pass_over(length)? {
+        if !reader.pass_over()? {
             return Ok(offsets);
         }
         offsets.push(offset);

@@ -1,17 +1,17 @@
 //! The members of a tar archive, read in one pass without trusting a header; and written.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use crate::error::TRUNCATED;
 use crate::limits::check_limit;
-use crate::{Error, ErrorKind, Limits, NamedFiles, Result, grouped};
+use crate::{Error, ErrorKind, Limits, NamedFiles, Result, Skip, grouped};
 
 const BLOCK_BYTES: usize = 512;
 /// Longest name, and longest extended header, that is read.
 const MOST_NAME_BYTES: u64 = 64 << 10;
 
 /// Whether `head` begins with the header of a tar member.
-pub(crate) fn is_tar(head: &[u8]) -> bool {
+pub fn is_tar(head: &[u8]) -> bool {
     // The magic number tells even if the header is damaged; the oldest archives have none.
     head.get(257..262) == Some(b"ustar")
         || head.first_chunk().is_some_and(|header| Header(header).check().is_ok())
@@ -33,10 +33,33 @@ pub(crate) struct Member {
     pub(crate) length: u64,
 }
 
+/// What stands in an archive, as its header has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, byte for byte: it may be absolute, lead anywhere, or be no text.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Bytes of its content.
+    pub length: u64,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// Something else, in words: a link, a device.
+    Other(&'static str),
+}
+
 /// Reads members one after another.
-pub(crate) struct Reader<'l, R> {
+#[derive(Debug)]
+pub struct Reader<R> {
     stream: R,
-    limits: &'l Limits,
+    limits: Limits,
     /// Bytes of the stream so far.
     bytes: u64,
     entries: usize,
@@ -46,14 +69,38 @@ pub(crate) struct Reader<'l, R> {
     place: String,
 }
 
-impl<'l, R: Read> Reader<'l, R> {
-    pub(crate) fn new(stream: R, limits: &'l Limits) -> Reader<'l, R> {
+impl<R: Skip> Reader<R> {
+    /// A reader of the archive `stream`, which obeys `archive_bytes` and `archive_entries` of `limits`.
+    pub fn new(stream: R, limits: &Limits) -> Reader<R> {
+        let limits = limits.clone();
         Reader { stream, limits, bytes: 0, entries: 0, unread: 0, padding: 0, place: String::new() }
     }
 
-    /// The next file or folder, or `None` after the last, when the stream has been read to its very end, so that a
-    /// checksum behind it has been verified.
+    /// The next file or folder with a name that stays within the archive's folder, or `None` after the last.
     pub(crate) fn next_member(&mut self) -> Result<Option<Member>> {
+        let Some(Entry { name, kind, length }) = self.next_entry()? else { return Ok(None) };
+        let kind = match kind {
+            EntryKind::File => MemberKind::File,
+            EntryKind::Folder => MemberKind::Folder,
+            EntryKind::Other(what) => return Err(self.refuse(what)),
+        };
+        let name = safe_name(&name, &self.limits).map_err(|error| error.within(&self.place))?;
+        // Refused now rather than after reading up to the limit.
+        let total = self.bytes.saturating_add(length);
+        check_limit(&self.place, "bytes", length, self.limits.file_bytes())?;
+        check_limit(&self.place, "bytes unpacked", total, self.limits.archive_bytes())?;
+        if name.is_empty() && kind == MemberKind::File {
+            return Err(Error::corrupt(&self.place, "a file without a name"));
+        }
+        Ok(Some(Member { name, kind, length }))
+    }
+
+    /// The next member, or `None` after the last, when the stream has been read to its very end, so that a checksum
+    /// behind it has been verified. What is left of the content of the member before it is passed over.
+    ///
+    /// # Errors
+    /// Something that is no archive, or one that is truncated or damaged; a sparse file; anything beyond the limits.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let (mut long_name, mut long_length) = (None, None);
         loop {
             self.skip_content()?;
@@ -89,34 +136,21 @@ impl<'l, R: Read> Reader<'l, R> {
                     let is_folder = kind == b'5' || name.ends_with(b"/");
                     let length = long_length.unwrap_or(length);
                     let kind = match kind {
-                        _ if is_folder && length == 0 && matches!(kind, b'5' | b'0' | 0) => {
-                            MemberKind::Folder
-                        }
-                        b'0' | b'7' | 0 if !is_folder => MemberKind::File,
-                        kind => return Err(self.refuse(kind)),
+                        b'5' | b'0' | 0 if is_folder && length == 0 => EntryKind::Folder,
+                        b'0' | b'7' | 0 if !is_folder => EntryKind::File,
+                        b'1' | b'2' => EntryKind::Other("a link"),
+                        b'3' | b'4' | b'6' => EntryKind::Other("a device or a pipe"),
+                        b'5' => EntryKind::Other("a folder with content"),
+                        _ => EntryKind::Other("a member of unusual kind"),
                     };
                     self.begin(length);
-                    let name = safe_name(&name, self.limits).map_err(|error| error.within(&self.place))?;
-                    // Refused now rather than after reading up to the limit.
-                    let total = self.bytes.saturating_add(length);
-                    check_limit(&self.place, "bytes", length, self.limits.file_bytes())?;
-                    check_limit(&self.place, "bytes unpacked", total, self.limits.archive_bytes())?;
-                    if name.is_empty() && kind == MemberKind::File {
-                        return Err(Error::corrupt(&self.place, "a file without a name"));
-                    }
-                    return Ok(Some(Member { name, kind, length }));
+                    return Ok(Some(Entry { name, kind, length }));
                 }
             }
         }
     }
 
-    fn refuse(&self, kind: u8) -> Error {
-        let what = match kind {
-            b'1' | b'2' => "a link",
-            b'3' | b'4' | b'6' => "a device or a pipe",
-            b'5' => "a folder with content",
-            _ => "a member of unusual kind",
-        };
+    fn refuse(&self, what: &str) -> Error {
         Error::unsupported(&self.place, format!("{what}, where only files and folders are allowed"))
             .with_hint("a module's archive has neither links nor devices")
     }
@@ -126,8 +160,16 @@ impl<'l, R: Read> Reader<'l, R> {
         self.padding = length.next_multiple_of(BLOCK_BYTES as u64) - length;
     }
 
+    /// Bytes of the stream so far.
+    pub fn offset(&self) -> u64 {
+        self.bytes
+    }
+
     /// Reads the next bytes of the member's content into `buffer`, and says how many; 0 at the end.
-    pub(crate) fn read_content(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    ///
+    /// # Errors
+    /// A stream that breaks off or fails; one of more bytes than the limit.
+    pub fn read_content(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let most = usize::try_from(self.unread).unwrap_or(usize::MAX).min(buffer.len());
         let Some(buffer) = buffer.get_mut(..most).filter(|buffer| !buffer.is_empty()) else { return Ok(0) };
         let count = self.read(buffer)?;
@@ -151,12 +193,12 @@ impl<'l, R: Read> Reader<'l, R> {
     }
 
     fn skip_content(&mut self) -> Result<()> {
-        let mut scratch = [0; 8 << 10];
-        self.unread += std::mem::take(&mut self.padding);
-        while self.unread > 0 {
-            self.read_content(&mut scratch)?;
-        }
-        Ok(())
+        let length = std::mem::take(&mut self.unread) + std::mem::take(&mut self.padding);
+        let total = self.bytes.saturating_add(length);
+        check_limit(&self.place, "bytes unpacked", total, self.limits.archive_bytes())?;
+        let passed = self.stream.skip(length).map_err(|error| self.broken(error))?;
+        self.bytes += passed;
+        if passed < length { Err(self.truncated()) } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<()> {

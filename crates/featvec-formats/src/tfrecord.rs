@@ -2,11 +2,11 @@
 //!
 //! A record is its length (`u64`), the length's checksum, the bytes, and their checksum; numbers are little-endian.
 
-use std::io::{ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
 
 use crate::error::{DAMAGED, TRUNCATED};
 use crate::limits::check_limit;
-use crate::{Error, Limits, Result, masked_crc32c};
+use crate::{Error, Limits, Result, Skip, masked_crc32c};
 
 /// Bytes before those of a record: its length and the length's checksum.
 pub(crate) const HEADER_BYTES: usize = 12;
@@ -15,7 +15,7 @@ pub(crate) const HEADER_BYTES: usize = 12;
 const FOOTER_BYTES: u64 = 4;
 
 /// Whether `head` begins a record.
-pub(crate) fn is_header(head: &[u8]) -> bool {
+pub fn is_header(head: &[u8]) -> bool {
     head.split_first_chunk::<8>().is_some_and(|(length, rest)| {
         rest.first_chunk().is_some_and(|checksum| masked_crc32c(length) == u32::from_le_bytes(*checksum))
     })
@@ -54,20 +54,24 @@ impl<W: Write> RecordWriter<W> {
     }
 }
 
-/// Reads records from a stream. After an error it ends, because what follows cannot be told apart.
+/// Reads records from a stream. After an error it ends, because what follows cannot be told apart, unless it is only the
+/// bytes of a record that are damaged.
 #[derive(Debug)]
 pub struct RecordReader<R> {
     stream: R,
     place: String,
     limits: Limits,
     offset: u64,
-    failed: bool,
+    /// The length of the next record, once it has been read.
+    next_length: Option<u64>,
+    /// Whether it is unknown where the next record begins.
+    is_lost: bool,
 }
 
 impl<R: Read> RecordReader<R> {
     /// A reader of the records in `stream`; errors name `place`, the file.
     pub fn new(stream: R, place: impl Into<String>, limits: &Limits) -> RecordReader<R> {
-        RecordReader { stream, place: place.into(), limits: limits.clone(), offset: 0, failed: false }
+        RecordReader { stream, place: place.into(), limits: limits.clone(), offset: 0, next_length: None, is_lost: false }
     }
 
     /// A reader of a stream that begins at byte `offset` of the file `place`.
@@ -80,18 +84,47 @@ impl<R: Read> RecordReader<R> {
         self.offset
     }
 
+    /// Whether another record begins.
+    ///
+    /// # Errors
+    /// A damaged length; one beyond `tensor_bytes` of [`Limits`].
+    pub fn has_next(&mut self) -> Result<bool> {
+        if self.next_length.is_none() && !self.is_lost {
+            self.is_lost = true;
+            self.next_length = self.length()?;
+            self.is_lost = self.next_length.is_none();
+        }
+        Ok(self.next_length.is_some())
+    }
+
+    /// Whether nothing more will come: the end was reached, or it is unknown where the next record begins.
+    pub fn is_over(&self) -> bool {
+        self.is_lost
+    }
+
+    /// The length of the next record, of which it is unknown from now on where it ends.
+    fn begin(&mut self) -> Result<Option<u64>> {
+        self.has_next()?;
+        self.is_lost = true;
+        Ok(self.next_length.take())
+    }
+
+    /// The record of `length` has been read or passed over.
+    fn end(&mut self, length: u64) {
+        self.offset += framed_bytes(length);
+        self.is_lost = false;
+    }
+
     fn read(&mut self) -> Result<Option<Vec<u8>>> {
-        let Some(length) = self.length()? else { return Ok(None) };
+        let Some(length) = self.begin()? else { return Ok(None) };
         // Read as it comes rather than allocated as promised: a short file must not cost what it promises.
         let mut record = Vec::new();
         self.take(length, &mut record)?;
         let mut checksum = Vec::new();
         self.take(FOOTER_BYTES, &mut checksum)?;
-        if masked_crc32c(&record).to_le_bytes()[..] != checksum[..] {
-            return Err(self.damaged("its checksum is wrong"));
-        }
-        self.offset += framed_bytes(length);
-        Ok(Some(record))
+        let damage = self.damaged("its checksum is wrong");
+        self.end(length);
+        if masked_crc32c(&record).to_le_bytes()[..] == checksum[..] { Ok(Some(record)) } else { Err(damage) }
     }
 
     /// The length of the next record; none at the end of the stream.
@@ -133,7 +166,8 @@ impl<R: Read> RecordReader<R> {
     }
 
     fn record(&self) -> String {
-        format!("{}: record at byte {}", self.place, self.offset)
+        let separator = if self.place.is_empty() { "" } else { ": " };
+        format!("{}{separator}record at byte {}", self.place, self.offset)
     }
 
     fn damaged(&self, message: &str) -> Error {
@@ -146,17 +180,19 @@ impl<R: Read> RecordReader<R> {
     }
 }
 
-impl<R: Read + Seek> RecordReader<R> {
-    /// Passes over a record of a stream of `stream_bytes` without reading it; false at the end.
-    pub(crate) fn pass_over(&mut self, stream_bytes: u64) -> Result<bool> {
-        let Some(length) = self.length()? else { return Ok(false) };
-        let (needed, left) = (framed_bytes(length), stream_bytes.saturating_sub(self.offset));
-        if needed > left {
-            return Err(self.truncated(needed, left));
+impl<R: Skip> RecordReader<R> {
+    /// Passes over the next record without looking at its bytes; false at the end, and after an error.
+    ///
+    /// # Errors
+    /// A damaged length; a stream that ends within the record, or fails.
+    pub fn pass_over(&mut self) -> Result<bool> {
+        let Some(length) = self.begin()? else { return Ok(false) };
+        let needed = length.saturating_add(FOOTER_BYTES);
+        let passed = self.stream.skip(needed).map_err(|error| Error::io(&self.place, error))?;
+        if passed < needed {
+            return Err(self.truncated(needed, passed));
         }
-        let end = self.offset + needed;
-        self.stream.seek(SeekFrom::Start(end)).map_err(|error| Error::io(&self.place, error))?;
-        self.offset = end;
+        self.end(length);
         Ok(true)
     }
 }
@@ -170,12 +206,7 @@ impl<R: Read> Iterator for RecordReader<R> {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
-        if self.failed {
-            return None;
-        }
-        let record = self.read().transpose();
-        self.failed = matches!(record, Some(Err(_)));
-        record
+        self.read().transpose()
     }
 }
 
@@ -213,10 +244,31 @@ mod tests {
         for index in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[index] ^= 1;
-            let error = read(&bytes).pop().unwrap().unwrap_err();
+            let error = read(&bytes).into_iter().find_map(Result::err).unwrap();
             let start = if index < first_record { 0 } else { first_record };
             assert_eq!(error.place(), format!("a.tfrecord: record at byte {start}"));
         }
+    }
+
+    #[test]
+    fn damaged_bytes_cost_one_record() {
+        let mut bytes = two_records();
+        bytes[12] ^= 1;
+        let [first, second] = <[_; 2]>::try_from(read(&bytes)).unwrap();
+        assert!(first.is_err());
+        assert_eq!(second.unwrap(), b"");
+    }
+
+    #[test]
+    fn what_is_passed_over_is_there() {
+        let whole = two_records();
+        let mut reader = RecordReader::new(&whole[..], "", &Limits::default());
+        assert!(reader.pass_over().unwrap());
+        assert_eq!(reader.next().unwrap().unwrap(), b"");
+        assert!(!reader.pass_over().unwrap());
+        let mut reader = RecordReader::new(&whole[..20], "", &Limits::default());
+        assert_eq!(reader.pass_over().unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(!reader.pass_over().unwrap());
     }
 
     #[test]

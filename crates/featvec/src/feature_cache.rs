@@ -184,7 +184,7 @@ impl FeatureCache {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                Err(_) => self.file.set_len(self.end).map_err(|error| self.failed(error))?,
+                Err(_) => return self.file.set_len(self.end).map_err(|error| self.failed(error)),
             }
         }
         Ok(())

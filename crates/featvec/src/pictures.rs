@@ -33,7 +33,7 @@ use crate::image::{self, DecodeOptions, Orientation};
 use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
-pub use array::{is_array, range_doubt, read_array};
+pub use array::{check_images_shape, images, is_array, range_doubt, read_array};
 pub use find::{EXTENSIONS, Found, find};
 
 /// How a file becomes a row of a batch.

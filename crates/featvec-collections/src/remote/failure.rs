@@ -131,10 +131,10 @@ impl Failure {
         }
     }
 
-    /// The error to hand out, at `location`.
-    pub fn at(self, location: &Location) -> Error {
+    /// The error to hand out for `location`. Like all errors of sources it names no place: whoever asks adds the address.
+    pub fn of(self, location: &Location) -> Error {
         let hint = self.hint.or_else(|| self.status.and_then(|status| remedy(status, location)));
-        let error = Error::new(self.kind, location.key(), self.message);
+        let error = Error::new(self.kind, "", self.message);
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -159,7 +159,8 @@ fn remedy(status: StatusCode, location: &Location) -> Option<String> {
     let missing = matches!(status.as_u16(), 404 | 410);
     let forbidden = matches!(status.as_u16(), 401 | 403);
     let text = match service {
-        _ if missing => "check the spelling; it may have been deleted",
+        None if missing => "check the spelling; it may have been deleted",
+        Some(_) if missing => "check the spelling; the address of a folder ends in /",
         None if forbidden => "a signed URL may have expired; the name and password of a user may stand before the host",
         Some(Service::S3) if forbidden => {
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be those of somebody who may read it, and AWS_REGION the \
@@ -250,7 +251,7 @@ mod tests {
             ("https://h/a", StatusCode::SERVICE_UNAVAILABLE, "later"),
         ] {
             let failure = Failure::refusal(status, &HeaderMap::new(), Some("SomeCode"), &timeouts);
-            let error = failure.at(&Location::parse(address).unwrap()).to_string();
+            let error = failure.of(&Location::parse(address).unwrap()).to_string();
             assert!(error.contains(word) && error.contains(status.as_str()), "{error}");
             assert!(error.contains("SomeCode"), "{error}");
         }

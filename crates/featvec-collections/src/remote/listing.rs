@@ -62,7 +62,7 @@ impl Listing {
     fn turn(&mut self) -> Result<()> {
         if let Some(next) = self.next.take() {
             let (pages, page) = next.wait()?;
-            let page = page.map_err(|failure| failure.at(&self.location))?;
+            let page = page.map_err(|failure| failure.of(&self.location))?;
             if !page.is_empty() {
                 self.page = page.into_iter();
                 self.read_ahead(pages);

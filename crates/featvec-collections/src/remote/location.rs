@@ -62,7 +62,7 @@ impl Location {
     pub fn parse(text: &str) -> Result<Location> {
         let text = text.trim();
         let wrong = |message: String| {
-            Error::new(ErrorKind::Argument, shown(text), message)
+            Error::new(ErrorKind::Argument, "", message)
                 .with_hint("an address is written like s3://bucket/name, gs://…, az://container/name or https://…")
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("no address".into()))?;
@@ -97,6 +97,14 @@ impl Location {
     /// without the fragment, and without the parameters of a signed URL, which are secret and different each time.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The whole address, with what is secret in it.
+    pub(super) fn address(self) -> String {
+        match self.place {
+            Place::Web(url) => url.into(),
+            Place::Object { .. } => self.key,
+        }
     }
 
     /// The path within the server or bucket, by which a kind of file can be told.

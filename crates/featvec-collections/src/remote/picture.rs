@@ -19,8 +19,12 @@ pub struct Fetching {
 impl Remote {
     /// Asks for the picture at `location` and returns at once; many are asked for before the first of them is taken.
     pub fn fetch(&self, location: &Location) -> Fetching {
+        self.fetch_at_most(location, self.options().picture_bytes)
+    }
+
+    pub(super) fn fetch_at_most(&self, location: &Location, limit: u64) -> Fetching {
         let (network, wanted) = (self.network.clone(), location.clone());
-        let coming = self.machinery.run(async move { network.picture(&wanted).await });
+        let coming = self.machinery.run(async move { network.picture(&wanted, limit).await });
         Fetching { location: location.clone(), coming }
     }
 }
@@ -32,19 +36,19 @@ impl Fetching {
     /// What the server answers, with its status and the remedy; [`ErrorKind::Limit`] for more than
     /// [`picture_bytes`](super::RemoteOptions::picture_bytes).
     pub fn wait(self) -> Result<Vec<u8>> {
-        self.coming.wait()?.map_err(|failure| failure.at(&self.location))
+        self.coming.wait()?.map_err(|failure| failure.of(&self.location))
     }
 }
 
 impl Network {
-    /// The bytes at `location`, at most [`picture_bytes`](super::RemoteOptions::picture_bytes).
-    pub async fn picture(&self, location: &Location) -> Attempt<Vec<u8>> {
+    /// The bytes at `location`, at most `limit`.
+    async fn picture(&self, location: &Location, limit: u64) -> Attempt<Vec<u8>> {
         let host = self.host(location);
         let mut patience = Patience::default();
         loop {
             let attempt = {
                 let _permit = host.enter().await;
-                tokio::time::timeout(self.options.timeouts.whole, self.attempt(location)).await
+                tokio::time::timeout(self.options.timeouts.whole, self.attempt(location, limit)).await
             };
             let failure = match attempt {
                 Ok(Ok(bytes)) => return Ok(bytes),
@@ -59,8 +63,7 @@ impl Network {
         }
     }
 
-    async fn attempt(&self, location: &Location) -> Attempt<Vec<u8>> {
-        let limit = self.options.picture_bytes;
+    async fn attempt(&self, location: &Location, limit: u64) -> Attempt<Vec<u8>> {
         let mut answer = self.ask(location, Part::default()).await?;
         let announced = answer.total.unwrap_or(0);
         if announced > limit {

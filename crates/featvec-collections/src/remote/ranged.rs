@@ -52,7 +52,7 @@ impl Remote {
     pub fn open_file(&self, location: &Location) -> Result<RemoteFile> {
         let (network, wanted) = (self.network.clone(), location.clone());
         let opened = self.machinery.run(async move { network.first_block(&wanted).await });
-        let (block, length, version) = opened.wait()?.map_err(|failure| failure.at(location))?;
+        let (block, length, version) = opened.wait()?.map_err(|failure| failure.of(location))?;
         Ok(RemoteFile {
             remote: self.clone(),
             location: location.clone(),
@@ -80,10 +80,10 @@ impl RemoteFile {
             }
             self.last = Some(number);
         }
-        let gone = || Error::new(ErrorKind::Io, self.location.key(), "a block has been lost");
+        let gone = || Error::new(ErrorKind::Io, "", "a block has been lost");
         let block = match self.blocks.pop_back().ok_or_else(gone)?.1 {
             Block::Here(block) => block,
-            Block::Coming(coming) => coming.wait()?.map_err(|failure| failure.at(&self.location))?,
+            Block::Coming(coming) => coming.wait()?.map_err(|failure| failure.of(&self.location))?,
         };
         self.blocks.push_back((number, Block::Here(block.clone())));
         Ok(block)

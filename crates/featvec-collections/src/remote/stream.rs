@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use featvec::{ErrorKind, Result};
+use featvec_formats::Skip;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ use super::{Location, Network, Remote};
 const BLOCK_BYTES: usize = 1 << 20;
 /// Fewer bytes than this in the time of a stall are one: a server that drips is not to hold us for days.
 const DRIP_BYTES: u64 = 1 << 10;
+/// Passing over fewer bytes than this by another request would take longer than reading them.
+const SKIP_BYTES: u64 = 4 << 20;
 
 /// The bytes of an object, in order. A broken connection is taken up where it broke, as long as the object is the same.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ impl Remote {
             (reading, opened)
         });
         let (reading, opened) = opened.wait()?;
-        opened.map_err(|failure| failure.at(location))?;
+        opened.map_err(|failure| failure.of(location))?;
         let total = reading.total;
         let mut stream =
             RemoteStream { remote: self.clone(), location: location.clone(), total, block: Bytes::new(), next: Next::Nothing };
@@ -79,7 +82,7 @@ impl Read for RemoteStream {
                 return Ok(0);
             };
             let (reading, block) = coming.wait().map_err(io::Error::other)?;
-            self.block = block.map_err(|failure| io::Error::other(failure.at(&self.location)))?;
+            self.block = block.map_err(|failure| io::Error::other(failure.of(&self.location)))?;
             if !self.block.is_empty() {
                 self.read_ahead(reading);
             }
@@ -87,6 +90,26 @@ impl Read for RemoteStream {
         let count = buffer.len().min(self.block.len());
         self.block.copy_to_slice(&mut buffer[..count]);
         Ok(count)
+    }
+}
+
+impl Skip for RemoteStream {
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        let mut left = bytes;
+        // What is here or on its way is passed over first.
+        while left > SKIP_BYTES
+            && let Next::Coming(coming) = std::mem::replace(&mut self.next, Next::Nothing)
+        {
+            left = left.saturating_sub(self.block.len() as u64);
+            let (mut reading, block) = coming.wait().map_err(io::Error::other)?;
+            self.block = block.map_err(|failure| io::Error::other(failure.of(&self.location)))?;
+            if !self.block.is_empty() {
+                left -= reading.pass(left.saturating_sub(self.block.len() as u64));
+                self.read_ahead(reading);
+            }
+        }
+        let read = io::copy(&mut self.take(left), &mut io::sink())?;
+        Ok(bytes - left + read)
     }
 }
 
@@ -106,6 +129,18 @@ impl Reading {
     fn new(network: Arc<Network>, location: Location) -> Reading {
         let patience = Patience::default();
         Reading { network, location, patience, answer: None, have: 0, total: None, version: None }
+    }
+
+    /// Leaves out the next `bytes`, unless reading them is cheaper or there are fewer; says how many were left out.
+    fn pass(&mut self, bytes: u64) -> u64 {
+        let left = self.total.map_or(0, |total| total - self.have);
+        // Without a version nobody can tell that the rest is of the same object.
+        if bytes < SKIP_BYTES || bytes > left || self.version.is_none() {
+            return 0;
+        }
+        self.answer = None;
+        self.have += bytes;
+        bytes
     }
 
     async fn open(&mut self) -> Attempt<()> {

@@ -23,16 +23,31 @@ pub fn is_array(path: &Path) -> bool {
 pub fn read_array(path: &Path, limits: &Limits) -> Result<Tensor> {
     let file = File::open(path).map_err(|error| Error::io("", error))?;
     let array = npy::read(BufReader::new(file), limits)?;
-    let shape = array.shape().to_vec();
-    if !matches!(shape.as_slice(), [_, _, _, 3]) {
-        let error =
-            Error::new(ErrorKind::Mismatch, "", format!("an array of {shape:?}, not [n, height, width, 3]"));
-        return Err(match shape.as_slice() {
-            [_, 3, _, _] => error.with_hint("channels come last: numpy.transpose(x, (0, 2, 3, 1))"),
-            [_, _, 3] => error.with_hint("a single image needs a first dimension of 1: x[None]"),
-            _ => error,
-        });
+    check_images_shape(array.shape())?;
+    images(array)
+}
+
+/// Checks that an array of `shape` is a batch of images, `[n, h, w, 3]`.
+///
+/// # Errors
+/// One that is not.
+pub fn check_images_shape(shape: &[usize]) -> Result<()> {
+    let error =
+        || Error::new(ErrorKind::Mismatch, "", format!("an array of {shape:?}, not [n, height, width, 3]"));
+    match shape {
+        [_, _, _, 3] => Ok(()),
+        [_, 3, _, _] => Err(error().with_hint("channels come last: numpy.transpose(x, (0, 2, 3, 1))")),
+        [_, _, 3] => Err(error().with_hint("a single image needs a first dimension of 1: x[None]")),
+        _ => Err(error()),
     }
+}
+
+/// The images of `array`: floats as they are, bytes times 1/255.
+///
+/// # Errors
+/// Another type of elements; a value that is no number.
+pub fn images(array: featvec_formats::Tensor) -> Result<Tensor> {
+    let shape = array.shape().to_vec();
     let values = match array.into_data() {
         TensorData::U8(levels) => levels.into_iter().map(|level| f32::from(level) * (1.0 / 255.0)).collect(),
         data => npy_floats(shape.clone(), data)?,

@@ -1,0 +1,82 @@
+//! The columns that come with items: what an output can have, the same for every item.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use featvec::{Error, ErrorKind, Result};
+
+/// Names of the output's own columns. A column of an input of such a name gets another.
+const RESERVED: [&str; 7] = ["key", "content_hash", "width", "height", "status", "error", "vector"];
+
+/// The columns that fields called `name` become.
+pub(super) fn output_name(name: &str) -> String {
+    if RESERVED.contains(&name) { format!("input_{name}") } else { name.to_owned() }
+}
+
+/// The columns of several tables together.
+#[derive(Default)]
+pub(super) struct Union {
+    fields: Vec<Field>,
+}
+
+impl Union {
+    /// Adds the columns of one more table.
+    ///
+    /// # Errors
+    /// A column that another table has with another type.
+    pub(super) fn add(&mut self, schema: &Schema) -> Result<()> {
+        for field in schema.fields() {
+            match self.fields.iter().find(|known| known.name() == field.name()) {
+                Some(known) => check_type(field, known.data_type())?,
+                None => self.fields.push(field.as_ref().clone().with_nullable(true)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> SchemaRef {
+        Arc::new(Schema::new(self.fields))
+    }
+}
+
+fn check_type(field: &Field, expected: &DataType) -> Result<()> {
+    let found = field.data_type();
+    if found == expected || *found == DataType::Null {
+        return Ok(());
+    }
+    let message = format!("column {:?} is of type {found}, and {expected} in an input before it", field.name());
+    Err(Error::new(ErrorKind::Mismatch, "", message).with_hint("give inputs with different columns runs of their own"))
+}
+
+/// Whether a table with the columns `found` can give those of `wanted`.
+///
+/// # Errors
+/// A column of another type.
+pub(super) fn check(found: &Schema, wanted: &Schema) -> Result<()> {
+    for field in found.fields() {
+        if let Ok(known) = wanted.field_with_name(field.name()) {
+            check_type(field, known.data_type())?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of `batch` with the columns of `wanted`, in its order; null where `batch` lacks one.
+///
+/// # Errors
+/// A column of another type.
+pub(super) fn conform(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
+    let rows = batch.num_rows();
+    let columns: Vec<ArrayRef> = wanted
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => column.clone(),
+            _ => new_null_array(field.data_type(), rows),
+        })
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(wanted.clone(), columns, &options)
+        .map_err(|error| Error::corrupt("", error.to_string()))
+}
