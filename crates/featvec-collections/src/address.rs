@@ -9,8 +9,8 @@ const SIGNATURES: [(&str, &[&str]); 3] = [
 ];
 /// Those of Azure's shared access signatures, whole names.
 const AZURE_SIGNATURE: [&str; 19] = [
-    "sig", "se", "st", "sp", "sv", "sr", "spr", "sip", "si", "ss", "srt", "sdd", "skoid", "sktid", "skt", "ske", "sks",
-    "skv", "saoid",
+    "sig", "se", "st", "sp", "sv", "sr", "spr", "sip", "si", "ss", "srt", "sdd", "skoid", "sktid", "skt",
+    "ske", "sks", "skv", "saoid",
 ];
 /// Parameters that are secret in whatever company.
 const SECRETS: [&str; 9] = [
@@ -41,7 +41,10 @@ pub(crate) fn shown(url: &str) -> String {
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let is_secret = |name: &str| {
         let signed = |(mark, parts): &(&str, &[&str])| {
-            has(mark) && parts.iter().any(|part| if part.ends_with('-') { name.starts_with(part) } else { name == *part })
+            has(mark)
+                && parts
+                    .iter()
+                    .any(|part| if part.ends_with('-') { name.starts_with(part) } else { name == *part })
         };
         SECRETS.contains(&name)
             || SIGNATURES.iter().any(signed)

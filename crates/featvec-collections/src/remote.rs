@@ -133,9 +133,8 @@ impl RemoteOptions {
     /// The defaults, changed by `SSL_CERT_FILE`, the variables of [`Proxies::from_vars`] and those of [`Environment`].
     pub fn from_env() -> RemoteOptions {
         let FetchOptions { proxies, certificates, .. } = FetchOptions::from_env();
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         RemoteOptions {
             proxies,
             certificates,
@@ -189,7 +188,10 @@ impl Remote {
         let machinery = Arc::new(Machinery::start()?);
         let client = client::client(&options)?;
         let stores = Stores::new(client.clone(), &options);
-        Ok(Remote { network: Arc::new(Network { client, stores, hosts: Hosts::default(), options }), machinery })
+        Ok(Remote {
+            network: Arc::new(Network { client, stores, hosts: Hosts::default(), options }),
+            machinery,
+        })
     }
 
     /// The options that were given.

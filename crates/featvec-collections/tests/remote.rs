@@ -74,7 +74,8 @@ fn pictures_are_asked_for_together() {
         vec![Act::Send(reply("200 OK", &[], request.target.as_bytes()))]
     });
     let remote = remote();
-    let coming: Vec<_> = (0..4).map(|number| remote.fetch(&location(&server.url(&number.to_string())))).collect();
+    let coming: Vec<_> =
+        (0..4).map(|number| remote.fetch(&location(&server.url(&number.to_string())))).collect();
     for (number, coming) in coming.into_iter().enumerate() {
         assert_eq!(coming.wait().unwrap(), format!("/{number}").as_bytes());
     }
@@ -124,7 +125,11 @@ fn a_server_in_trouble_gets_another_chance_after_the_time_that_it_asks_for() {
         // A thousand years are cut to what the options allow.
         let wait = "Retry-After: 31536000000";
         let server = Server::start(move |_, number| {
-            vec![Act::Send(if number < 2 { reply(trouble, &[wait], b"") } else { reply("200 OK", &[], b"x") })]
+            vec![Act::Send(if number < 2 {
+                reply(trouble, &[wait], b"")
+            } else {
+                reply("200 OK", &[], b"x")
+            })]
         });
         let started = Instant::now();
         assert_eq!(picture(&remote(), &server.url("x")).unwrap(), b"x");
@@ -306,7 +311,8 @@ fn cut(whole: Vec<u8>, after: usize) -> Vec<u8> {
 fn a_stream_goes_on_where_it_broke() {
     let body = content(3_000_000);
     let whole = body.clone();
-    let server = Server::start(move |request, _| vec![Act::Send(cut(file(&whole, "\"one\"", request), 700_000))]);
+    let server =
+        Server::start(move |request, _| vec![Act::Send(cut(file(&whole, "\"one\"", request), 700_000))]);
     let (bytes, error) = read(&remote(), &server.url("s.tar"));
     assert_eq!(error, None);
     assert!(bytes == body);
@@ -467,9 +473,13 @@ fn with_store(server: &Server, more: &[(&str, &str)]) -> Remote {
 /// A page of S3's listing.
 fn listed(names: &[&str], next: Option<&str>) -> Vec<u8> {
     let entry = |name: &&str| {
-        format!("<Contents><Key>{name}</Key><Size>3</Size><LastModified>2026-11-26T00:00:00Z</LastModified></Contents>")
+        format!(
+            "<Contents><Key>{name}</Key><Size>3</Size><LastModified>2026-11-26T00:00:00Z</LastModified></Contents>"
+        )
     };
-    let next = next.map(|token| format!("<NextContinuationToken>{token}</NextContinuationToken>")).unwrap_or_default();
+    let next = next
+        .map(|token| format!("<NextContinuationToken>{token}</NextContinuationToken>"))
+        .unwrap_or_default();
     let entries: String = names.iter().map(entry).collect();
     reply("200 OK", &[], format!("<ListBucketResult>{entries}{next}</ListBucketResult>").as_bytes())
 }
@@ -482,7 +492,11 @@ fn keys(remote: &Remote, url: &str) -> Result<Vec<String>> {
 fn a_folder_is_listed_page_by_page_and_goes_on_after_trouble() {
     let server = Server::start(|request, number| {
         assert!(request.header("authorization").is_none(), "unsigned");
-        assert!(request.target.starts_with("/bucket?") && request.target.contains("prefix=p%2F"), "{}", request.target);
+        assert!(
+            request.target.starts_with("/bucket?") && request.target.contains("prefix=p%2F"),
+            "{}",
+            request.target
+        );
         vec![Act::Send(match number {
             0 => listed(&["p/a.jpg", "p/b b.jpg"], Some("TOKEN")),
             1 => reply("500 Internal Server Error", &[], b""),
@@ -494,7 +508,12 @@ fn a_folder_is_listed_page_by_page_and_goes_on_after_trouble() {
     let remote = with_store(&server, &[]);
     for folder in ["s3://bucket/p", "s3://bucket/p/"] {
         if server.requests().is_empty() {
-            let expected = ["s3://bucket/p/a.jpg", "s3://bucket/p/b b.jpg", "s3://bucket/p/c.jpg", "s3://bucket/p/d.jpg"];
+            let expected = [
+                "s3://bucket/p/a.jpg",
+                "s3://bucket/p/b b.jpg",
+                "s3://bucket/p/c.jpg",
+                "s3://bucket/p/d.jpg",
+            ];
             assert_eq!(keys(&remote, folder).unwrap(), expected);
         } else {
             assert_eq!(keys(&remote, folder).unwrap(), ["s3://bucket/p/d.jpg"]);
@@ -502,7 +521,10 @@ fn a_folder_is_listed_page_by_page_and_goes_on_after_trouble() {
     }
     let targets: Vec<String> = server.requests().into_iter().map(|request| request.target).collect();
     assert!(targets[1].contains("continuation-token=TOKEN"), "{targets:?}");
-    assert!(targets[2].contains("start-after=p%2Fb%20b.jpg") || targets[2].contains("start-after=p%2Fb+b.jpg"), "{targets:?}");
+    assert!(
+        targets[2].contains("start-after=p%2Fb%20b.jpg") || targets[2].contains("start-after=p%2Fb+b.jpg"),
+        "{targets:?}"
+    );
     assert!(targets[4].contains("start-after=p%2Fc.jpg"), "{targets:?}");
 }
 
@@ -592,7 +614,11 @@ fn credentials_of_the_environment_sign_and_their_absence_is_anonymous() {
         let pairs = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         Remote::new(RemoteOptions { environment: Environment::from_vars(pairs), ..options() }).unwrap()
     };
-    let signed = [("AWS_ACCESS_KEY_ID", "ID"), ("AWS_SECRET_ACCESS_KEY", "SECRET"), ("AWS_ENDPOINT_URL_S3", &endpoint)];
+    let signed = [
+        ("AWS_ACCESS_KEY_ID", "ID"),
+        ("AWS_SECRET_ACCESS_KEY", "SECRET"),
+        ("AWS_ENDPOINT_URL_S3", &endpoint),
+    ];
     assert_eq!(picture(&remote(&signed), "s3://b/x").unwrap(), b"x");
     let nobody = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_ENDPOINT_URL", &endpoint)];
     assert_eq!(picture(&remote(&nobody), "s3://b/x").unwrap(), b"x");
@@ -619,7 +645,9 @@ fn credentials_of_the_environment_sign_and_their_absence_is_anonymous() {
 fn collections_are_read_from_servers_and_stores() {
     let server = Server::start(|request, _| {
         vec![Act::Send(match request.target.split('?').next().unwrap() {
-            "/b" if request.target.contains("prefix=p%2F") => listed(&["p/1.jpg", "p/2.png", "p/notes.md"], None),
+            "/b" if request.target.contains("prefix=p%2F") => {
+                listed(&["p/1.jpg", "p/2.png", "p/notes.md"], None)
+            }
             "/b" => listed(&[], None),
             "/missing.jpg" => reply("404 Not Found", &[], b""),
             path => {
@@ -633,9 +661,11 @@ fn collections_are_read_from_servers_and_stores() {
     let lines = ["s3://b/p/", &secret, &server.url("missing.jpg"), "s3://b/q/", "gs:///x.jpg"];
     std::fs::write(list.path(), lines.join("\n")).unwrap();
     let inputs = Input::parse(format!("@{}", list.path().display()).as_ref()).unwrap();
-    let options = SourceOptions { opener: Some(Arc::new(with_store(&server, &[]))), ..SourceOptions::default() };
+    let options =
+        SourceOptions { opener: Some(Arc::new(with_store(&server, &[]))), ..SourceOptions::default() };
     let mut collection = open(&inputs, &options).unwrap();
-    let items: Vec<Item> = std::iter::from_fn(|| collection.next(&mut |key| key != "s3://b/p/2.png")).collect();
+    let items: Vec<Item> =
+        std::iter::from_fn(|| collection.next(&mut |key| key != "s3://b/p/2.png")).collect();
     let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
     let missing = server.url("missing.jpg");
     assert_eq!(keys, ["s3://b/p/1.jpg", &server.url("c.jpg"), &missing, "s3://b/q/", "gs:///x.jpg"]);

@@ -12,7 +12,9 @@ use featvec_collections::remote::{Location, Remote, RemoteOptions};
 /// how to reach it. Of nobody it has `FEATVEC_STORE_PRIVATE`, if that is given.
 #[test]
 fn a_store_holds_what_was_put_into_it() {
-    let (Ok(store), Some(folder)) = (std::env::var("FEATVEC_STORE"), std::env::var_os("FEATVEC_STORE_FOLDER")) else {
+    let (Ok(store), Some(folder)) =
+        (std::env::var("FEATVEC_STORE"), std::env::var_os("FEATVEC_STORE_FOLDER"))
+    else {
         println!("SKIPPED: no store; tools/stores/run.py runs this with three");
         return;
     };

@@ -57,9 +57,12 @@ impl Network {
         let response = request.send().await.map_err(|error| Failure::of_request(&error, timeouts))?;
         let headers = response.headers();
         let (first, total) = match response.status() {
-            StatusCode::OK => (0, text(headers.get(header::CONTENT_LENGTH)).and_then(|length| length.parse().ok())),
-            StatusCode::PARTIAL_CONTENT => content_range(headers)
-                .ok_or_else(|| Failure::last(ErrorKind::Corrupt, "the server does not say which part it sends"))?,
+            StatusCode::OK => {
+                (0, text(headers.get(header::CONTENT_LENGTH)).and_then(|length| length.parse().ok()))
+            }
+            StatusCode::PARTIAL_CONTENT => content_range(headers).ok_or_else(|| {
+                Failure::last(ErrorKind::Corrupt, "the server does not say which part it sends")
+            })?,
             status => return Err(Failure::refusal(status, headers, None, timeouts)),
         };
         // A weak ETag does not promise the same bytes, so it cannot join two parts.
@@ -67,7 +70,8 @@ impl Network {
         let version = etag.or_else(|| text(headers.get(header::LAST_MODIFIED))).map(String::from);
         let timeouts: Timeouts = timeouts.clone();
         let chunks = response.bytes_stream();
-        let chunks = chunks.map(move |chunk| chunk.map_err(|error| Failure::of_request(&error, &timeouts))).boxed();
+        let chunks =
+            chunks.map(move |chunk| chunk.map_err(|error| Failure::of_request(&error, &timeouts))).boxed();
         Ok(Answer { first, total, version, chunks })
     }
 

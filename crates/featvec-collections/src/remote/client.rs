@@ -66,7 +66,8 @@ fn tls(options: &RemoteOptions) -> Result<ClientConfig> {
     // Named here, so that nothing depends on which provider a program that uses this library has made its default.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| Error::new(ErrorKind::Io, "TLS", error.to_string()).with_source(error))?;
+    let config =
+        config.map_err(|error| Error::new(ErrorKind::Io, "TLS", error.to_string()).with_source(error))?;
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)

@@ -88,10 +88,11 @@ impl Failure {
             source = cause.source();
         }
         match error {
-            object_store::Error::InvalidPath { .. } => {
-                Failure::last(ErrorKind::Unsupported, "a name with empty parts, `.`, `..` or control characters")
-                    .with_hint("give the object another name")
-            }
+            object_store::Error::InvalidPath { .. } => Failure::last(
+                ErrorKind::Unsupported,
+                "a name with empty parts, `.`, `..` or control characters",
+            )
+            .with_hint("give the object another name"),
             error => Failure::last(ErrorKind::Io, error.to_string())
                 .with_hint("is there such a store at the endpoint that the environment names?"),
         }
@@ -99,7 +100,12 @@ impl Failure {
 
     /// What it means that the server answered with `status` instead of what was asked for; `code` is the name that
     /// stores give to an error.
-    pub fn refusal(status: StatusCode, headers: &HeaderMap, code: Option<&str>, timeouts: &Timeouts) -> Failure {
+    pub fn refusal(
+        status: StatusCode,
+        headers: &HeaderMap,
+        code: Option<&str>,
+        timeouts: &Timeouts,
+    ) -> Failure {
         let region = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
         let message = match status.as_u16() {
             301 | 400 if region.is_some() => "the bucket is in another region",
@@ -161,7 +167,9 @@ fn remedy(status: StatusCode, location: &Location) -> Option<String> {
     let text = match service {
         None if missing => "check the spelling; it may have been deleted",
         Some(_) if missing => "check the spelling; the address of a folder ends in /",
-        None if forbidden => "a signed URL may have expired; the name and password of a user may stand before the host",
+        None if forbidden => {
+            "a signed URL may have expired; the name and password of a user may stand before the host"
+        }
         Some(Service::S3) if forbidden => {
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be those of somebody who may read it, and AWS_REGION the \
              bucket's; profiles are not read: `aws configure export-credentials --format env` turns one into variables"

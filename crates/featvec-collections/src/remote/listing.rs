@@ -44,8 +44,12 @@ impl Remote {
     /// theirs if they speak WebDAV. A folder that does not exist is an empty one, as stores see it.
     pub fn list(&self, location: &Location) -> Listing {
         let pages = Pages::new(self.network.clone(), location.clone());
-        let mut listing =
-            Listing { remote: self.clone(), location: location.clone(), page: Vec::new().into_iter(), next: None };
+        let mut listing = Listing {
+            remote: self.clone(),
+            location: location.clone(),
+            page: Vec::new().into_iter(),
+            next: None,
+        };
         listing.read_ahead(pages);
         listing
     }
@@ -126,8 +130,12 @@ impl Pages {
             match entries.next().await {
                 Some(Ok(entry)) => {
                     if self.last.as_ref().is_some_and(|last| *last >= entry.location) {
-                        return Err(Failure::last(ErrorKind::Unsupported, "this store does not list by name, so that \
-                             the order would differ each time").with_hint("write the names to a list"));
+                        return Err(Failure::last(
+                            ErrorKind::Unsupported,
+                            "this store does not list by name, so that \
+                             the order would differ each time",
+                        )
+                        .with_hint("write the names to a list"));
                     }
                     let location = Location::object(bucket.clone(), entry.location.as_ref());
                     page.push(Entry { location, bytes: entry.size });
@@ -153,7 +161,9 @@ impl Pages {
                 match entry {
                     Ok(_) if page.len() == MAX_WEB_ENTRIES => {
                         let message = format!("more than {MAX_WEB_ENTRIES} files");
-                        return Err(Failure::last(ErrorKind::Limit, message).with_hint("list a folder within"));
+                        return Err(
+                            Failure::last(ErrorKind::Limit, message).with_hint("list a folder within")
+                        );
                     }
                     Ok(entry) => page.push(entry),
                     Err(error) => {

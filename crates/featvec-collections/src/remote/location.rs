@@ -62,8 +62,9 @@ impl Location {
     pub fn parse(text: &str) -> Result<Location> {
         let text = text.trim();
         let wrong = |message: String| {
-            Error::new(ErrorKind::Argument, "", message)
-                .with_hint("an address is written like s3://bucket/name, gs://…, az://container/name or https://…")
+            Error::new(ErrorKind::Argument, "", message).with_hint(
+                "an address is written like s3://bucket/name, gs://…, az://container/name or https://…",
+            )
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("no address".into()))?;
         let service = match scheme.to_ascii_lowercase().as_str() {
@@ -155,8 +156,7 @@ mod tests {
             "HTTP://Example.org/a b.jpg?size=large&page=2",
             "https://h:8443/x",
         ] {
-            let shown = text.replace("#z.png", "#z.png");
-            assert_eq!(key(text), shown);
+            assert_eq!(key(text), text);
         }
         assert_eq!(key(" s3://bucket "), "s3://bucket/");
     }
@@ -183,18 +183,26 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["photo.jpg", "ftp://h/a", "s3://", "s3:///a", "s3://user:pw@b/a", "http://", "https://[::1/a"] {
+        for text in
+            ["photo.jpg", "ftp://h/a", "s3://", "s3:///a", "s3://user:pw@b/a", "http://", "https://[::1/a"]
+        {
             let error = Location::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Argument, "{text}");
             assert!(!error.to_string().contains("pw"), "{error}");
         }
         assert!(Location::is_address("S3://b/a") && Location::is_address("https://h"));
-        assert!(!Location::is_address("C:\\a") && !Location::is_address("a/b://c") && !Location::is_address("ftp://h"));
+        assert!(
+            !Location::is_address("C:\\a")
+                && !Location::is_address("a/b://c")
+                && !Location::is_address("ftp://h")
+        );
     }
 
     #[test]
     fn folders_end_in_a_slash() {
-        for (text, folder) in [("s3://b", true), ("s3://b/x/", true), ("s3://b/x", false), ("http://h/", true)] {
+        for (text, folder) in
+            [("s3://b", true), ("s3://b/x/", true), ("s3://b/x", false), ("http://h/", true)]
+        {
             assert_eq!(Location::parse(text).unwrap().is_folder(), folder, "{text}");
         }
     }

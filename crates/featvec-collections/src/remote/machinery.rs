@@ -28,7 +28,8 @@ impl Machinery {
     pub fn start() -> Result<Machinery> {
         let failed = |error| Error::io("network", error);
         // Names of servers are looked up on threads beside it, by the system, which waits.
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build().map_err(failed)?;
+        let runtime =
+            Builder::new_current_thread().enable_all().max_blocking_threads(4).build().map_err(failed)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("network".into());
@@ -57,7 +58,9 @@ impl<T> Coming<T> {
     /// # Errors
     /// [`ErrorKind::Io`] if the task ended without a result, which is a bug.
     pub fn wait(self) -> Result<T> {
-        self.result.recv().map_err(|_| Error::new(ErrorKind::Io, "network", "a request ended without a result"))
+        self.result
+            .recv()
+            .map_err(|_| Error::new(ErrorKind::Io, "network", "a request ended without a result"))
     }
 }
 

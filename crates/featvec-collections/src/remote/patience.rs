@@ -21,7 +21,13 @@ pub(super) struct Patience {
 impl Patience {
     /// Waits after `failure`, which came when `have` bytes had arrived, or gives it back if there is no point in
     /// trying again.
-    pub async fn bear(&mut self, failure: Failure, have: u64, host: &Host, options: &RemoteOptions) -> Attempt<()> {
+    pub async fn bear(
+        &mut self,
+        failure: Failure,
+        have: u64,
+        host: &Host,
+        options: &RemoteOptions,
+    ) -> Attempt<()> {
         if have >= self.furthest + HEADWAY_BYTES {
             (self.failures, self.furthest) = (0, have);
         }
@@ -56,7 +62,10 @@ mod tests {
     fn pauses_are_spread() {
         let pauses: Vec<Duration> = (0..100).map(|_| jittered(Duration::from_millis(100))).collect();
         let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
-        assert!(*least >= Duration::from_millis(50) && *most <= Duration::from_millis(151), "{least:?} {most:?}");
+        assert!(
+            *least >= Duration::from_millis(50) && *most <= Duration::from_millis(151),
+            "{least:?} {most:?}"
+        );
         assert!(*most - *least > Duration::from_millis(20), "{least:?} {most:?}");
     }
 }

@@ -116,7 +116,10 @@ impl Read for RemoteFile {
         if self.position >= self.length || buffer.is_empty() {
             return Ok(0);
         }
-        let block = self.block(self.position / BLOCK_BYTES).inspect_err(|_| self.last = None).map_err(io::Error::other)?;
+        let block = self
+            .block(self.position / BLOCK_BYTES)
+            .inspect_err(|_| self.last = None)
+            .map_err(io::Error::other)?;
         let rest = block.get((self.position % BLOCK_BYTES) as usize..).unwrap_or_default();
         let count = buffer.len().min(rest.len());
         buffer[..count].copy_from_slice(&rest[..count]);
@@ -132,8 +135,8 @@ impl Seek for RemoteFile {
             SeekFrom::End(offset) => self.length.checked_add_signed(offset),
             SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
         };
-        self.position =
-            position.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "before the beginning of the file"))?;
+        self.position = position
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "before the beginning of the file"))?;
         Ok(self.position)
     }
 }
@@ -154,7 +157,9 @@ impl Network {
         let part = Part { first: 0, end: Some(BLOCK_BYTES), version: None };
         let answer = match self.ask(location, part).await {
             // There is no first byte.
-            Err(failure) if failure.status == Some(StatusCode::RANGE_NOT_SATISFIABLE) => return Ok(Default::default()),
+            Err(failure) if failure.status == Some(StatusCode::RANGE_NOT_SATISFIABLE) => {
+                return Ok(Default::default());
+            }
             answer => answer?,
         };
         let total = answer.total.ok_or_else(no_parts)?;
@@ -194,7 +199,8 @@ impl Network {
             let chunk = tokio::time::timeout_at(deadline, answer.chunks.next()).await;
             let chunk = chunk.map_err(|_| Failure::last(ErrorKind::Io, "the server is too slow"))?;
             let Some(chunk) = chunk.transpose()? else {
-                let message = format!("the connection ended after {} of {wanted} bytes of a part", block.len());
+                let message =
+                    format!("the connection ended after {} of {wanted} bytes of a part", block.len());
                 return Err(Failure::passing(message));
             };
             block.extend_from_slice(chunk.get(..wanted - block.len()).unwrap_or(&chunk));

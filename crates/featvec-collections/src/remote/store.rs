@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Limited};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
 };
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
@@ -42,7 +43,10 @@ impl Stores {
         }
         let anonymous = self.is_anonymous(bucket.service).await;
         let store = self.build(bucket, anonymous).map_err(|error| {
-            Failure::last(ErrorKind::Argument, format!("the environment does not say how to reach the store: {error}"))
+            Failure::last(
+                ErrorKind::Argument,
+                format!("the environment does not say how to reach the store: {error}"),
+            )
         })?;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.clone(), store.clone());
         Ok(store)
@@ -118,7 +122,11 @@ impl Stores {
                     "google_bearer_token",
                     "google_skip_signature",
                 ],
-                (Method::GET, "computeMetadata/v1/instance/service-accounts/default/email", ("metadata-flavor", "Google")),
+                (
+                    Method::GET,
+                    "computeMetadata/v1/instance/service-accounts/default/email",
+                    ("metadata-flavor", "Google"),
+                ),
             ),
             Service::Azure => (
                 &[
@@ -148,14 +156,21 @@ impl Stores {
     fn has_google_file(&self, service: Service) -> bool {
         service == Service::Google
             && self.variables.get("home").is_some_and(|home| {
-                std::path::Path::new(home).join(".config/gcloud/application_default_credentials.json").exists()
+                std::path::Path::new(home)
+                    .join(".config/gcloud/application_default_credentials.json")
+                    .exists()
             })
     }
 
     /// Asks the address at which clouds tell their machines who they are.
-    async fn machine_has_identity(&self, service: Service, (method, path, header): (Method, &str, (&str, &str))) -> bool {
+    async fn machine_has_identity(
+        &self,
+        service: Service,
+        (method, path, header): (Method, &str, (&str, &str)),
+    ) -> bool {
         const PATIENCE: Duration = Duration::from_millis(500);
-        let disabled = |name: &str| self.variables.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let disabled =
+            |name: &str| self.variables.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if service == Service::S3 && disabled("aws_ec2_metadata_disabled")
             || service == Service::Google && self.variables.contains_key("storage_emulator_host")
         {
@@ -208,7 +223,8 @@ impl HttpService for Connector {
         let request = self.client.request(parts.method, parts.uri.to_string()).headers(parts.headers);
         let request = request.body(body.as_bytes().cloned().unwrap_or_default());
         let timeouts = self.timeouts.clone();
-        let response = request.send().await.map_err(|error| failed(Failure::of_request(&error, &timeouts)))?;
+        let response =
+            request.send().await.map_err(|error| failed(Failure::of_request(&error, &timeouts)))?;
         let status = response.status();
         if !status.is_success() {
             let headers = response.headers().clone();
@@ -216,7 +232,8 @@ impl HttpService for Connector {
             return Err(failed(Failure::refusal(status, &headers, code.as_deref(), &timeouts)));
         }
         let headers = response.headers().clone();
-        let body = reqwest::Body::from(response).map_err(move |error| failed(Failure::of_request(&error, &timeouts)));
+        let body = reqwest::Body::from(response)
+            .map_err(move |error| failed(Failure::of_request(&error, &timeouts)));
         let body = match counted {
             true => HttpResponseBody::new(body),
             false => HttpResponseBody::new(Limited::new(body, MAX_ANSWER_BYTES).map_err(move |error| {

@@ -53,8 +53,13 @@ impl Remote {
         let (reading, opened) = opened.wait()?;
         opened.map_err(|failure| failure.of(location))?;
         let total = reading.total;
-        let mut stream =
-            RemoteStream { remote: self.clone(), location: location.clone(), total, block: Bytes::new(), next: Next::Nothing };
+        let mut stream = RemoteStream {
+            remote: self.clone(),
+            location: location.clone(),
+            total,
+            block: Bytes::new(),
+            next: Next::Nothing,
+        };
         stream.read_ahead(reading);
         Ok(stream)
     }
@@ -192,7 +197,8 @@ impl Reading {
         }
         let changed = answer.version != self.version || answer.total != self.total;
         if changed || answer.first > self.have || answer.first < self.have && self.version.is_none() {
-            let message = format!("the connection broke after {} bytes, and the rest is of another version", self.have);
+            let message =
+                format!("the connection broke after {} bytes, and the rest is of another version", self.have);
             return Err(Failure::last(ErrorKind::Io, message).with_hint("run again when nobody changes it"));
         }
         // A server that knows no parts sends all of it again.
