@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod hashing;
 mod identity;
 mod item;
@@ -21,6 +22,8 @@ mod merge;
 mod nearest;
 pub mod output;
 pub mod parts;
+#[cfg(feature = "object-store")]
+pub mod remote;
 mod row;
 pub mod run;
 pub mod sources;

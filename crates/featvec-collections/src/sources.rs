@@ -267,19 +267,21 @@ fn schema_of(kind: Kind, place: &Place, options: &SourceOptions) -> Result<Schem
 
 /// The pictures below a URL that ends in `/`.
 fn objects(url: &str, options: &SourceOptions) -> Result<impl Source + use<>> {
-    if input::is_web(url) {
-        return Err(Error::new(ErrorKind::Unsupported, "", "a server on the web does not say what it has")
-            .with_hint("give a list of URLs"));
-    }
-    let folder = url.to_owned();
+    let folder = Place::Url(url.to_owned());
     let listing = place::opener(options)?.list(url)?;
-    Ok(listing.filter_map(move |url| match url {
-        Ok(url) if kind::is_picture(&Place::Url(url.clone()).name()) => {
-            Some(Draft::located(&url.clone(), Located::Url(url)))
+    let drafts = listing.filter_map(move |url| match url {
+        Ok(url) => {
+            let place = Place::Url(url.clone());
+            kind::is_picture(&place.name()).then(|| Draft::located(&place.key(), Located::Url(url)))
         }
-        Ok(_) => None,
-        Err(error) => Some(Draft::failed(folder.clone(), error)),
-    }))
+        Err(error) => Some(Draft::failed(folder.key(), error)),
+    });
+    let mut drafts = drafts.peekable();
+    if drafts.peek().is_none() {
+        return Err(Error::new(ErrorKind::Argument, "", "no pictures below this address")
+            .with_hint("check its spelling; shards and tables are named one by one, or by a pattern"));
+    }
+    Ok(drafts)
 }
 
 /// Something open that has items.

@@ -10,6 +10,7 @@ use featvec_formats::FileStream;
 
 use super::SourceOptions;
 use super::stream::{Opener, Seekable, Stream};
+use crate::address::shown;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -35,11 +36,11 @@ impl Place {
         }
     }
 
-    /// The name in keys and errors: bytes of a path that are no text are written as `\xff`.
+    /// The name in keys and errors: bytes of a path that are no text are written as `\xff`, secrets in a URL are left out.
     pub fn key(&self) -> String {
         match self {
             Place::Path(path) => text(path.as_os_str()),
-            Place::Url(url) => url.clone(),
+            Place::Url(url) => shown(url),
         }
     }
 

@@ -41,7 +41,7 @@ pub trait Opener: Send + Sync {
     /// A URL that cannot be read, or not in parts.
     fn seekable(&self, url: &str) -> Result<Box<dyn Seekable>>;
 
-    /// The URLs of all objects below `url`, which ends in `/`. It is never one of `http` or `https`.
+    /// The URLs of all objects below `url`, which ends in `/`.
     ///
     /// # Errors
     /// A URL that cannot be listed.

@@ -37,8 +37,8 @@ impl Proxies {
         }
     }
 
-    /// The proxy for `target`, with its scheme.
-    pub(super) fn for_url(&self, target: &str) -> Option<String> {
+    /// The proxy for the URL `target`, with its scheme; none where the server is reached without.
+    pub fn for_url(&self, target: &str) -> Option<String> {
         let proxy = if url::scheme(target) == "https" { &self.https } else { &self.http };
         let proxy = proxy.as_deref()?;
         let (host, authority) = (url::host(target).to_lowercase(), url::authority(target).to_lowercase());

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
@@ -20,17 +21,23 @@ impl Request {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// N and M of `Range: bytes=N-M`, as far as they are there.
+    pub fn range(&self) -> (Option<usize>, Option<usize>) {
+        let range = self.header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        range.map_or((None, None), |(first, last)| (first.parse().ok(), last.parse().ok()))
+    }
+
     /// N of `Range: bytes=N-`, 0 without.
     pub fn first_byte(&self) -> usize {
-        let range =
-            self.header("range").map(|range| range.trim_start_matches("bytes=").trim_end_matches('-'));
-        range.map_or(0, |first| first.parse().unwrap())
+        self.range().0.unwrap_or(0)
     }
 }
 
 /// What the server does with a connection before it closes it.
 pub enum Act {
     Send(Vec<u8>),
+    /// Says nothing for so long.
+    Wait(Duration),
     /// Says nothing more until the client gives up.
     Stall,
 }
@@ -99,6 +106,7 @@ fn serve(mut stream: &TcpStream, log: &Mutex<Vec<Request>>, answer: &dyn Fn(&Req
         match act {
             // A client that has had enough closes the connection.
             Act::Send(bytes) => drop(stream.write_all(&bytes)),
+            Act::Wait(pause) => std::thread::sleep(pause),
             Act::Stall => drop(stream.read_to_end(&mut Vec::new())),
         }
     }
@@ -140,9 +148,13 @@ pub fn head(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
 pub fn file(body: &[u8], etag: &str, request: &Request) -> Vec<u8> {
     let (first, length) = (request.first_byte(), body.len());
     let etag_line = format!("ETag: {etag}");
-    if first == 0 || request.header("if-range").is_some_and(|tag| tag != etag) {
+    if request.range().0.is_none() || request.header("if-range").is_some_and(|tag| tag != etag) {
         return reply("200 OK", &[&etag_line], body);
     }
-    let range = format!("Content-Range: bytes {first}-{}/{length}", length - 1);
-    reply("206 Partial Content", &[&etag_line, &range], &body[first..])
+    if first >= length {
+        return reply("416 Range Not Satisfiable", &[&format!("Content-Range: bytes */{length}")], b"");
+    }
+    let end = request.range().1.map_or(length, |last| length.min(last + 1));
+    let range = format!("Content-Range: bytes {first}-{}/{length}", end - 1);
+    reply("206 Partial Content", &[&etag_line, &range], &body[first..end])
 }
