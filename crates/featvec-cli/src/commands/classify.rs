@@ -64,7 +64,7 @@ impl Classify {
         let labels = self.labels(classes, &module)?;
         let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
-        let options = self.pictures.sources.options(&preparation, limits);
+        let options = self.pictures.sources.options(&inputs, &preparation, limits)?;
         self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
         let pipeline = Pipeline {
             module: &module,

@@ -149,8 +149,8 @@ impl Embed {
         let signature = self.signature.as_deref().unwrap_or(module.feature_signature());
         let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
-        let options =
-            SourceOptions { shard: self.shard, ..self.pictures.sources.options(&preparation, limits) };
+        let options = self.pictures.sources.options(&inputs, &preparation, limits)?;
+        let options = SourceOptions { shard: self.shard, ..options };
         self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
         let pipeline = Pipeline {
             module: &module,

@@ -1,9 +1,16 @@
 //! What is looked at in folders, shards and tables.
 
+use std::sync::Arc;
+
 use clap::Args;
-use featvec::Limits;
+#[cfg(feature = "object-store")]
+use featvec::pictures::EXTENSIONS;
 use featvec::pictures::Preparation;
-use featvec_collections::sources::SourceOptions;
+use featvec::{Limits, Result};
+use featvec_collections::sources::{Input, Opener, SourceOptions};
+
+#[cfg(feature = "object-store")]
+use super::path;
 
 /// Options of every command that reads a collection.
 #[derive(Args)]
@@ -27,15 +34,28 @@ pub struct SourceArgs {
     #[arg(long)]
     no_follow: bool,
 
+    /// Pictures behind URLs that are asked for at once; each may be of 64 MB [default: 16]
+    #[cfg(feature = "object-store")]
+    #[arg(long, value_name = "N")]
+    requests: Option<std::num::NonZeroUsize>,
+
     /// Lines of lists end in zero bytes, as `find -print0` writes them
     #[arg(long)]
     null: bool,
 }
 
 impl SourceArgs {
-    /// The same for the library, for pictures that `preparation` prepares.
-    pub fn options(&self, preparation: &Preparation, limits: Limits) -> SourceOptions {
-        SourceOptions {
+    /// The same for the library, for pictures of `inputs` that `preparation` prepares.
+    ///
+    /// # Errors
+    /// What keeps URLs from being opened: a file of certificates that cannot be used.
+    pub fn options(
+        &self,
+        inputs: &[Input],
+        preparation: &Preparation,
+        limits: Limits,
+    ) -> Result<SourceOptions> {
+        Ok(SourceOptions {
             max_picture_bytes: preparation.decode.limits.max_memory_bytes,
             limits,
             image_column: self.image_column.clone(),
@@ -43,7 +63,31 @@ impl SourceArgs {
             hidden: self.hidden,
             exclude: self.exclude.clone(),
             null_separated: self.null,
+            opener: self.opener(inputs)?,
             ..SourceOptions::default()
-        }
+        })
     }
+
+    /// What opens URLs, where `inputs` may have any.
+    #[cfg(feature = "object-store")]
+    fn opener(&self, inputs: &[Input]) -> Result<Option<Arc<dyn Opener>>> {
+        use featvec_collections::remote::{Remote, RemoteOptions};
+        let has_none = |input| path(input).is_some_and(|path| path.is_dir() || is_picture(path));
+        if inputs.iter().all(has_none) {
+            return Ok(None);
+        }
+        let defaults = RemoteOptions::from_env();
+        let requests = self.requests.map_or(defaults.requests, |requests| requests.get());
+        Ok(Some(Arc::new(Remote::new(RemoteOptions { requests, ..defaults })?)))
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    fn opener(&self, _: &[Input]) -> Result<Option<Arc<dyn Opener>>> {
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "object-store")]
+fn is_picture(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end.eq_ignore_ascii_case(known)))
 }
