@@ -267,3 +267,75 @@ impl<S: Sink> Drop for Alarm<'_, '_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use featvec::{Error, ErrorKind};
+
+    use super::*;
+
+    /// Keeps rows, as many as it has room for.
+    struct Kept {
+        rows: Vec<(String, Option<Vec<f32>>)>,
+        room: usize,
+    }
+
+    impl Sink for Kept {
+        type Error = Error;
+
+        fn write(&mut self, row: Row) -> featvec::Result<()> {
+            if self.rows.len() == self.room {
+                return Err(Error::new(ErrorKind::Io, "disk", "full"));
+            }
+            self.rows.push((row.key, row.vector));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_copy_waits_for_what_it_is_a_copy_of_and_rows_stay_in_order() {
+        let mut sink = Kept { rows: Vec::new(), room: 9 };
+        let (events, told) = channel();
+        let order = Order::new(&mut sink);
+        let finished = |key: &str, hash: [u8; 32]| {
+            let mut finished = Finished::of(key.to_string(), None);
+            let claim = order.claim(&hash);
+            finished.row.content_hash = Some(hash);
+            (finished.computed, finished.event.is_copy) = (claim.computed, claim.is_copy);
+            finished
+        };
+        // The second item was hashed first.
+        let original = finished("b", [1; 32]);
+        let copy = finished("a", [1; 32]);
+        let other = finished("c", [2; 32]);
+        other.set(Err(Failure { status: Status::Undecodable, error: "torn".into() }));
+        order.deliver(2, other, &events);
+        order.deliver(0, copy, &events);
+        assert!(told.try_recv().is_err(), "nothing is known of the first item yet");
+        original.set(Ok(vec![1.5]));
+        order.deliver(1, original, &events);
+        let summary = order.finish().unwrap();
+        assert_eq!((summary.ok, summary.undecodable, summary.copies), (2, 1, 1));
+        let row = |key: &str, vector| (key.to_string(), vector);
+        let expected = [row("a", Some(vec![1.5])), row("b", Some(vec![1.5])), row("c", None)];
+        assert_eq!(sink.rows, expected);
+        assert_eq!(told.try_iter().map(|event| event.key).collect::<String>(), "abc");
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let mut sink = Kept { rows: Vec::new(), room: 1 };
+        let (events, _told) = channel();
+        let order = Order::new(&mut sink);
+        for place in 0..3 {
+            let finished = Finished::of(place.to_string(), None);
+            finished.set(Ok(Vec::new()));
+            order.deliver(place, finished, &events);
+        }
+        assert!(order.has_failed());
+        assert_eq!(order.finish().unwrap_err().to_string(), "disk: full");
+        assert_eq!(sink.rows.len(), 1);
+    }
+}
