@@ -220,7 +220,7 @@ fn folders_lists_and_patterns_keep_their_order() {
     desk.embed(["empty", "*.tiff"])
         .exits(1)
         .says("empty: no pictures in this folder")
-        .says("*.tiff: No such file");
+        .says("*.tiff: nothing matches this pattern");
 }
 
 #[test]
