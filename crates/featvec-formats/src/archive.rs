@@ -1,14 +1,16 @@
-//! Tar archives, plain or compressed with gzip: recognised, bounded, and never written outside their folder.
+//! Tar archives, plain or compressed with gzip: recognised, bounded, and never unpacked outside their folder.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufReader, Cursor, Read, Write};
 use std::path::Path;
 
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 
 use crate::tar::{self, Member, MemberKind};
-use crate::{Error, ErrorKind, Limits, Result};
+use crate::{Error, ErrorKind, Limits, NamedFiles, Result};
 
 /// How much of a stream is looked at to recognise it: the first header of a tar archive.
 const HEAD_BYTES: u64 = 512;
@@ -70,6 +72,16 @@ pub fn extract(stream: impl Read, folder: &Path, limits: &Limits) -> Result<Vec<
     })
     .map_err(Error::of_a_file)?;
     Ok(extracted)
+}
+
+/// The bytes of a tar.gz of `files`. The same files give the same bytes: there are no times and no owners in it.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for a name of more than 100 bytes.
+pub fn pack(files: &NamedFiles) -> Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    tar::write(&mut gzip, files)?;
+    gzip.finish().map_err(|error| Error::io("", error))
 }
 
 /// Unpacks the archive `stream` into memory: its files by name.

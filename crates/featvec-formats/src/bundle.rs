@@ -1,6 +1,7 @@
 //! V2 checkpoints ("tensor bundles"): an index table that says where in which shard each tensor's bytes lie.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::catalog::{Catalog, Stored, tensor_place};
 use crate::checkpoint::Entry;
@@ -11,6 +12,7 @@ use crate::protobuf::{Message, Writer};
 use crate::tensor::{self, decode_strings, element_count, memory_bytes};
 use crate::tensor_proto::{parse_known_shape, write_shape};
 use crate::tensor_slice::{Region, TensorSlice, check_partition, check_slice_count};
+use crate::whole::write_file;
 use crate::{
     DataType, Error, ErrorKind, Limits, Result, Tensor, TensorData, grouped, masked_crc32c, ordered_code,
     table,
@@ -50,9 +52,21 @@ struct RawEntry {
     slices: Vec<TensorSlice>,
 }
 
+/// The text file beside checkpoints that names the latest.
+pub(crate) const STATE: &str = "checkpoint";
+
 /// The shard `shard` of `count` of the checkpoint `prefix`.
 pub(crate) fn shard_name(prefix: &str, shard: usize, count: usize) -> String {
     format!("{prefix}.data-{shard:05}-of-{count:05}")
+}
+
+/// The files of the checkpoint `prefix` that has one shard: the shard, then the index.
+pub fn bundle_files(prefix: &Path) -> [PathBuf; 2] {
+    [shard_name("", 0, 1), ".index".to_owned()].map(|end| {
+        let mut path = prefix.as_os_str().to_owned();
+        path.push(end);
+        PathBuf::from(path)
+    })
 }
 
 impl Bundle {
@@ -426,6 +440,18 @@ impl BundleWriter {
         self.entries.insert(key, entry.finish());
     }
 
+    /// Writes the checkpoint to the disk: first `PREFIX.data-00000-of-00001`, then `PREFIX.index`, each whole. One that
+    /// is there already is replaced file by file, so what must survive a crash gets another prefix.
+    ///
+    /// # Errors
+    /// A folder that is not there or cannot be written to, a full disk.
+    pub fn write(self, prefix: &Path) -> Result<()> {
+        let (index, shard) = self.finish();
+        let [shard_path, index_path] = bundle_files(prefix);
+        write_file(&shard_path, &shard)?;
+        write_file(&index_path, &index)
+    }
+
     /// The bytes of the `.index` file and of the `.data-00000-of-00001` file.
     pub fn finish(self) -> (Vec<u8>, Vec<u8>) {
         let mut header = Writer::new();
@@ -437,4 +463,22 @@ impl BundleWriter {
         self.entries.iter().for_each(|(key, entry)| table.add(key, entry));
         (table.finish(), self.shard)
     }
+}
+
+/// Writes the text file `checkpoint` that tells TensorFlow which checkpoints `folder` holds. `prefixes` are their names
+/// relative to it, the oldest first; the last one is the latest.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for no prefixes; a folder that is not there or cannot be written to, a full disk.
+pub fn write_checkpoint_state(folder: &Path, prefixes: &[&str]) -> Result<()> {
+    let path = folder.join(STATE);
+    let Some(latest) = prefixes.last() else {
+        return Err(Error::new(ErrorKind::Argument, path.display().to_string(), "no checkpoint to name"));
+    };
+    let line = |key: &str, prefix: &str| {
+        format!("{key}: \"{}\"\n", prefix.replace('\\', "\\\\").replace('"', "\\\""))
+    };
+    let mut text = line("model_checkpoint_path", latest);
+    prefixes.iter().for_each(|prefix| text += &line("all_model_checkpoint_paths", prefix));
+    write_file(&path, text.as_bytes())
 }

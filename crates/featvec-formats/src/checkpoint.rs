@@ -1,7 +1,8 @@
-//! Checkpoints of either version: named tensors.
+//! Checkpoints of any format: named tensors.
 
 use crate::bundle::Bundle;
 use crate::files::Files;
+use crate::safetensors::Safetensors;
 use crate::v1_checkpoint::V1Checkpoint;
 use crate::{DataType, Error, ErrorKind, Limits, Result, Tensor};
 
@@ -16,13 +17,15 @@ pub struct Entry {
     pub shape: Vec<usize>,
 }
 
-/// Which of TensorFlow's checkpoint formats.
+/// Which of the formats of named tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointFormat {
     /// One file, as TF-Slim's networks of 2016 are.
     V1,
     /// An index and shards, as in a Hub module's `variables` folder.
     V2,
+    /// One file of Hugging Face's format.
+    Safetensors,
 }
 
 /// An opened checkpoint.
@@ -36,6 +39,7 @@ pub struct Checkpoint(Reader);
 enum Reader {
     V1(V1Checkpoint),
     V2(Bundle),
+    Safetensors(Safetensors),
 }
 
 impl Checkpoint {
@@ -46,6 +50,16 @@ impl Checkpoint {
     pub fn from_v1(place: impl Into<String>, file: Vec<u8>, limits: &Limits) -> Result<Checkpoint> {
         V1Checkpoint::open(place.into(), file, limits)
             .map(|checkpoint| Checkpoint(Reader::V1(checkpoint)))
+            .map_err(Error::of_a_file)
+    }
+
+    /// Opens the safetensors file `file`, which errors call `place`.
+    ///
+    /// # Errors
+    /// A header that is no list of tensors, bytes of no tensor or of two, a type that featvec does not read.
+    pub fn from_safetensors(place: impl Into<String>, file: Vec<u8>, limits: &Limits) -> Result<Checkpoint> {
+        Safetensors::open(place.into(), file, limits)
+            .map(|tensors| Checkpoint(Reader::Safetensors(tensors)))
             .map_err(Error::of_a_file)
     }
 
@@ -60,6 +74,7 @@ impl Checkpoint {
         match &self.0 {
             Reader::V1(_) => CheckpointFormat::V1,
             Reader::V2(_) => CheckpointFormat::V2,
+            Reader::Safetensors(_) => CheckpointFormat::Safetensors,
         }
     }
 
@@ -68,6 +83,7 @@ impl Checkpoint {
         match &self.0 {
             Reader::V1(checkpoint) => checkpoint.place().to_owned(),
             Reader::V2(bundle) => bundle.place(),
+            Reader::Safetensors(tensors) => tensors.place().to_owned(),
         }
     }
 
@@ -76,6 +92,7 @@ impl Checkpoint {
         match &self.0 {
             Reader::V1(checkpoint) => Box::new(checkpoint.tensors().entries()),
             Reader::V2(bundle) => Box::new(bundle.tensors().entries()),
+            Reader::Safetensors(tensors) => Box::new(tensors.tensors().entries()),
         }
     }
 
@@ -84,6 +101,7 @@ impl Checkpoint {
         match &self.0 {
             Reader::V1(checkpoint) => checkpoint.tensors().entry(name),
             Reader::V2(bundle) => bundle.tensors().entry(name),
+            Reader::Safetensors(tensors) => tensors.tensors().entry(name),
         }
     }
 
@@ -95,6 +113,7 @@ impl Checkpoint {
         let tensor = match &self.0 {
             Reader::V1(checkpoint) => checkpoint.read(name),
             Reader::V2(bundle) => bundle.read(name),
+            Reader::Safetensors(tensors) => tensors.read(name),
         };
         tensor
             .unwrap_or_else(|| {

@@ -4,12 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::files::Files;
-use crate::protobuf::Message;
-use crate::{Checkpoint, Error, Limits, MetaGraph, Result, SavedModel};
+use crate::protobuf::{Message, Writer};
+use crate::saved_model::{GRAPH_FILE, VARIABLES};
+use crate::{BundleWriter, Checkpoint, Collection, Error, Limits, MetaGraph, NamedFiles, Result, SavedModel};
 
 const MODULE_FILE: &str = "tfhub_module.pb";
-const GRAPH_FILE: &str = "saved_model.pb";
-const VARIABLES: &str = "variables/variables";
+/// The only format there is.
+const FORMAT: i32 = 3;
+/// The collection of what a module's author attached.
+const ATTACHMENTS: &str = "hub_module_attachments";
+/// The attachment of image modules.
+const IMAGE_MODULE_INFO: &str = "image_module_info";
 
 /// An opened TF1 Hub module.
 #[derive(Clone, Debug)]
@@ -74,6 +79,18 @@ impl HubModule {
         Ok(HubModule { place, model, checkpoint, assets })
     }
 
+    /// The files of a module with the graphs of `model` and the values `variables`. What makes it one comes last.
+    ///
+    /// # Errors
+    /// Those of [`SavedModel::encode`].
+    pub fn files(model: &SavedModel, variables: BundleWriter) -> Result<NamedFiles> {
+        let mut files = model.files(variables)?;
+        let mut module = Writer::new();
+        module.int64(1, FORMAT.into());
+        files.push((MODULE_FILE.to_owned(), module.finish()));
+        Ok(files)
+    }
+
     /// The folder or archive that the module came from.
     pub fn place(&self) -> &str {
         &self.place
@@ -113,8 +130,9 @@ fn check_format(bytes: &[u8], limits: &Limits) -> Result<()> {
             _ => {}
         }
     }
-    if format != 3 {
-        return Err(Error::unsupported("", format!("a module of format {format}; featvec reads format 3")));
+    if format != FORMAT {
+        let message = format!("a module of format {format}; featvec reads format {FORMAT}");
+        return Err(Error::unsupported("", message));
     }
     Ok(())
 }
@@ -136,11 +154,10 @@ impl MetaGraph {
     /// # Errors
     /// Damage in the collection.
     pub fn attachments(&self, limits: &Limits) -> Result<BTreeMap<String, Vec<u8>>> {
-        const KEY: &str = "hub_module_attachments";
         let mut attachments = BTreeMap::new();
-        for bytes in self.byte_collection(KEY)? {
+        for bytes in self.byte_collection(ATTACHMENTS)? {
             let (key, value) = parse_attachment(bytes, limits)
-                .map_err(|error| error.within(&format!("collection {KEY:?}")))?;
+                .map_err(|error| error.within(&format!("collection {ATTACHMENTS:?}")))?;
             attachments.insert(key, value);
         }
         Ok(attachments)
@@ -151,13 +168,23 @@ impl MetaGraph {
     /// # Errors
     /// Damage in the collection or the attachment; a negative size.
     pub fn image_module_info(&self, limits: &Limits) -> Result<Option<ImageModuleInfo>> {
-        const KEY: &str = "image_module_info";
         let parse = |bytes: &Vec<u8>| ImageModuleInfo::parse(bytes, limits);
         self.attachments(limits)?
-            .get(KEY)
+            .get(IMAGE_MODULE_INFO)
             .map(parse)
             .transpose()
-            .map_err(|error| error.within(&format!("attachment {KEY:?}")))
+            .map_err(|error| error.within(&format!("attachment {IMAGE_MODULE_INFO:?}")))
+    }
+
+    /// Attaches `info` as `image_module_info`, in place of all attachments.
+    pub fn attach_image_module_info(&mut self, info: ImageModuleInfo) {
+        let mut message = Writer::new();
+        message.message(1, |size| {
+            size.uint64(1, info.height.into()).uint64(2, info.width.into());
+        });
+        let mut attachment = Writer::new();
+        attachment.bytes(1, IMAGE_MODULE_INFO).bytes(2, message.finish());
+        self.collections.insert(ATTACHMENTS.to_owned(), Collection::Bytes(vec![attachment.finish()]));
     }
 }
 

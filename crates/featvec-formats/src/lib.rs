@@ -1,4 +1,5 @@
-//! Bounded readers for TF-Hub modules, TensorFlow checkpoints and caffemodels, and a writer of ONNX models.
+//! Bounded readers for TF-Hub modules, TensorFlow checkpoints, safetensors and caffemodels; writers of all but the last,
+//! and of ONNX models.
 //!
 //! Somebody else's bytes go in, named tensors come out. Every length is compared with what is left and with a
 //! [`Limits`] budget before anything is allocated; every checksum is verified; every error says which file, and where
@@ -37,6 +38,7 @@ pub mod npy;
 pub mod onnx;
 pub mod ordered_code;
 pub mod protobuf;
+mod safetensors;
 mod saved_model;
 pub mod source;
 pub mod table;
@@ -47,8 +49,9 @@ mod tensor_slice;
 pub mod tfrecord;
 mod v1_checkpoint;
 mod varint;
+mod whole;
 
-pub use bundle::BundleWriter;
+pub use bundle::{BundleWriter, bundle_files, write_checkpoint_state};
 pub use caffemodel::{Caffemodel, Layer};
 pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
 pub use checksum::masked_crc32c;
@@ -57,11 +60,14 @@ pub use error::{Error, ErrorKind, Result};
 pub use grouped::grouped;
 pub use hub_module::{HubModule, ImageModuleInfo};
 pub use limits::Limits;
+pub use safetensors::safetensors;
 pub use saved_model::{
-    Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Signature, TensorInfo,
-    TensorName, VariableDef,
+    Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Saver, Signature,
+    TensorInfo, TensorName, VariableDef,
 };
 pub use source::Source;
 pub use tensor::{PartialShape, Tensor, TensorData};
 pub use tensor_proto::TensorProto;
 pub use tensor_slice::{Extent, TensorSlice};
+pub use v1_checkpoint::v1_checkpoint;
+pub use whole::{NamedFiles, with_scratch_folder, write_file, write_folder, write_whole};

@@ -2,17 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bundle::shard_name;
 use crate::limits::check_limit;
 use crate::protobuf::{Field, Message};
 use crate::tensor_proto::parse_shape;
-use crate::{DataType, Error, ErrorKind, Limits, PartialShape, Result};
+use crate::{BundleWriter, DataType, Error, ErrorKind, Limits, NamedFiles, PartialShape, Result};
 
 mod graph;
+mod writer;
 pub use graph::{Attr, AttrList, Graph, Input, Node, TensorName};
+
+/// The file of the graphs.
+pub(crate) const GRAPH_FILE: &str = "saved_model.pb";
+/// The prefix of the variables' checkpoint.
+pub(crate) const VARIABLES: &str = "variables/variables";
 
 /// The decoded `saved_model.pb`.
 #[derive(Clone, Debug, Default)]
 pub struct SavedModel {
+    /// 1 in ordinary SavedModels; 0, or nothing, in Hub modules.
+    pub schema_version: i64,
     /// The variants of the graph, in the file's order; no two have the same tags.
     pub graphs: Vec<MetaGraph>,
 }
@@ -28,8 +37,21 @@ pub struct MetaGraph {
     pub signatures: BTreeMap<String, Signature>,
     /// Lists of things by their purpose, such as `trainable_variables`.
     pub collections: BTreeMap<String, Collection>,
+    /// How to restore and save the variables with the graph's own operations; Hub modules do not say.
+    pub saver: Option<Saver>,
     /// The version of TensorFlow that wrote it; empty if not said.
     pub tensorflow_version: String,
+}
+
+/// The operations of a graph that restore its variables from a checkpoint, and save them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saver {
+    /// The tensor to feed the checkpoint's prefix to.
+    pub filename: String,
+    /// The tensor to fetch to save.
+    pub save: String,
+    /// The operation to run to restore.
+    pub restore: String,
 }
 
 /// Named inputs and outputs of a graph.
@@ -39,6 +61,8 @@ pub struct Signature {
     pub inputs: BTreeMap<String, TensorInfo>,
     /// What comes out, by name.
     pub outputs: BTreeMap<String, TensorInfo>,
+    /// For which kind of request a server offers it; empty in Hub modules.
+    pub method: String,
 }
 
 /// An input or output of a signature.
@@ -76,6 +100,14 @@ pub struct VariableDef {
     pub is_resource: bool,
     /// The part of a partitioned variable that it is.
     pub slice: Option<SaveSlice>,
+    /// The operation that gives it its first value.
+    pub initializer: String,
+    /// The operation whose result that first value is.
+    pub initial_value: String,
+    /// The operation that reads it.
+    pub snapshot: String,
+    /// Whether training changes it by its gradient.
+    pub trainable: bool,
 }
 
 /// Which part of a partitioned variable.
@@ -104,9 +136,12 @@ impl SavedModel {
         let mut node_count = 0;
         while let Some(field) = message.next_field()? {
             match field.number {
-                1 if field.int64()? > 1 => {
-                    let message = format!("a SavedModel of schema version {}", field.int64()?);
-                    return Err(Error::unsupported("", message));
+                1 => {
+                    model.schema_version = field.int64()?;
+                    if model.schema_version > 1 {
+                        let message = format!("a SavedModel of schema version {}", model.schema_version);
+                        return Err(Error::unsupported("", message));
+                    }
                 }
                 2 => model.graphs.push(MetaGraph::parse(&field, limits, &mut node_count)?),
                 _ => {}
@@ -118,6 +153,19 @@ impl SavedModel {
             return Err(Error::corrupt("", message));
         }
         Ok(model)
+    }
+
+    /// The files of a SavedModel's folder: the values `variables`, then the graphs.
+    ///
+    /// # Errors
+    /// Those of [`encode`](SavedModel::encode).
+    pub fn files(&self, variables: BundleWriter) -> Result<NamedFiles> {
+        let (index, shard) = variables.finish();
+        Ok(vec![
+            (shard_name(VARIABLES, 0, 1), shard),
+            (format!("{VARIABLES}.index"), index),
+            (GRAPH_FILE.to_owned(), self.encode()?),
+        ])
     }
 
     /// The graph whose tags are exactly `tags`.
@@ -135,6 +183,7 @@ impl MetaGraph {
             match field.number {
                 1 => meta.parse_info(field.message("MetaInfoDef")?)?,
                 2 => graph::parse_nodes(field.message("GraphDef")?, limits, &mut nodes, node_count)?,
+                3 => meta.saver = Some(Saver::parse(field.message("SaverDef")?)?),
                 4 => {
                     let (key, value) = field.map_entry()?;
                     if let Some(collection) =
@@ -236,6 +285,10 @@ fn parse_signature(field: &Field<'_>, limits: &Limits) -> Result<Signature> {
         let tensors = match field.number {
             1 => &mut signature.inputs,
             2 => &mut signature.outputs,
+            3 => {
+                signature.method = field.string()?.to_owned();
+                continue;
+            }
             _ => continue,
         };
         let (key, value) = field.map_entry()?;
@@ -291,18 +344,34 @@ fn parse_collection(field: &Field<'_>) -> Result<Option<Collection>> {
     Ok(collection)
 }
 
+impl Saver {
+    fn parse(mut message: Message<'_>) -> Result<Saver> {
+        let mut saver = Saver::default();
+        while let Some(field) = message.next_field()? {
+            match field.number {
+                1 => saver.filename = field.string()?.to_owned(),
+                2 => saver.save = field.string()?.to_owned(),
+                3 => saver.restore = field.string()?.to_owned(),
+                _ => {}
+            }
+        }
+        Ok(saver)
+    }
+}
+
 impl VariableDef {
     fn parse(bytes: &[u8], limits: &Limits) -> Result<VariableDef> {
         let mut message = Message::new("VariableDef", bytes, limits);
         let mut variable = VariableDef::default();
         while let Some(field) = message.next_field()? {
             match field.number {
-                1 => {
-                    let name = field.string()?;
-                    variable.name = name.strip_suffix(":0").unwrap_or(name).to_owned();
-                }
+                1 => variable.name = operation(&field)?,
+                2 => variable.initializer = operation(&field)?,
+                3 => variable.snapshot = operation(&field)?,
                 4 => variable.slice = Some(SaveSlice::parse(field.message("SaveSliceInfoDef")?)?),
                 5 => variable.is_resource = field.bool()?,
+                6 => variable.initial_value = operation(&field)?,
+                7 => variable.trainable = field.bool()?,
                 _ => {}
             }
         }
@@ -316,6 +385,12 @@ impl VariableDef {
             None => &self.name,
         }
     }
+}
+
+/// The operation whose first output the name in `field` is.
+fn operation(field: &Field<'_>) -> Result<String> {
+    let name = field.string()?;
+    Ok(name.strip_suffix(":0").unwrap_or(name).to_owned())
 }
 
 impl SaveSlice {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::bundle::STATE;
 use crate::error::TRUNCATED;
 use crate::files::{Files, open_file, read_file};
 use crate::limits::check_limit;
+use crate::safetensors::is_safetensors;
 use crate::{Caffemodel, Checkpoint, Error, ErrorKind, HubModule, Limits, Result, archive, table};
 
 mod describe;
@@ -14,21 +16,21 @@ pub use describe::describe;
 use describe::is_caffemodel;
 
 const WHAT_TO_GIVE: &str = "give a TF1 Hub module (folder, .tar or .tar.gz), a checkpoint (.ckpt file, or .index with its \
-                            .data files) or a .caffemodel";
+                            .data files), a .safetensors file or a .caffemodel";
 
 /// Something that holds a network's variables.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A TF1 Hub module.
     HubModule(HubModule),
-    /// A checkpoint without a graph.
+    /// A checkpoint without a graph, of any of [`CheckpointFormat`](crate::CheckpointFormat).
     Checkpoint(Checkpoint),
     /// A network trained by Caffe.
     Caffemodel(Caffemodel),
 }
 
 /// Opens what `path` names: the folder or the archive of a Hub module; a checkpoint as a V1 file, as the `.index` or a
-/// shard of a V2 one or the prefix of their names, as a folder with one, or as an archive with one; a caffemodel.
+/// shard of a V2 one or the prefix of their names, as a folder with one, or as an archive with one; a safetensors file; a caffemodel.
 ///
 /// # Errors
 /// Nothing there; something else, and then the message says what it looks like; damage; anything beyond `limits`.
@@ -135,7 +137,6 @@ fn without_top_folder(
 
 /// The file that the text file `checkpoint` names as the latest, if there is that text file.
 fn latest_checkpoint(files: &Files, names: &[String]) -> Result<Option<String>> {
-    const STATE: &str = "checkpoint";
     /// It holds two names or a few.
     const MOST_BYTES: u64 = 1 << 20;
     if !names.iter().any(|name| name == STATE) || files.length(STATE)? > MOST_BYTES {
@@ -147,7 +148,8 @@ fn latest_checkpoint(files: &Files, names: &[String]) -> Result<Option<String>> 
         return Ok(None);
     };
     // Where it was when it was written matters less than that it is here now.
-    let name = path.trim().trim_matches(['"', '\'']).rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = path.trim().trim_matches(['"', '\'']).replace("\\\"", "\"");
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let found = [format!("{name}.index"), name.to_owned()].into_iter().find(|name| files.contains(name));
     found.map(Some).ok_or_else(|| {
         Error::new(ErrorKind::Mismatch, files.place(STATE), format!("it names {name:?}, which is not here"))
@@ -163,7 +165,8 @@ fn is_candidate(files: &Files, name: &str) -> bool {
     let Ok(length) = files.length(name) else { return false };
     let head = files.read_range(name, 0, length.min(512) as usize);
     let tail = files.read_range(name, length.saturating_sub(48), length.min(48) as usize);
-    tail.is_ok_and(|tail| table::is_table(&tail)) || head.is_ok_and(|head| is_caffemodel(&head))
+    tail.is_ok_and(|tail| table::is_table(&tail))
+        || head.is_ok_and(|head| is_safetensors(&head) || is_caffemodel(&head))
 }
 
 fn only_candidate(files: &Files, candidates: Vec<String>) -> Result<String> {
@@ -185,6 +188,9 @@ fn only_candidate(files: &Files, candidates: Vec<String>) -> Result<String> {
 fn open_bytes(place: String, bytes: Vec<u8>, limits: &Limits) -> Result<Source> {
     if table::is_table(&bytes) {
         return Checkpoint::from_v1(place, bytes, limits).map(Source::Checkpoint);
+    }
+    if is_safetensors(&bytes) {
+        return Checkpoint::from_safetensors(place, bytes, limits).map(Source::Checkpoint);
     }
     if is_caffemodel(&bytes) {
         let model = Caffemodel::parse(&bytes, limits).map_err(|error| error.within(&place))?;

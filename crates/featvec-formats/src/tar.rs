@@ -1,10 +1,10 @@
-//! The members of a tar archive, read in one pass without trusting a header.
+//! The members of a tar archive, read in one pass without trusting a header; and written.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use crate::error::TRUNCATED;
 use crate::limits::check_limit;
-use crate::{Error, Limits, Result, grouped};
+use crate::{Error, ErrorKind, Limits, NamedFiles, Result, grouped};
 
 const BLOCK_BYTES: usize = 512;
 /// Longest name, and longest extended header, that is read.
@@ -337,4 +337,42 @@ fn safe_name(name: &[u8], limits: &Limits) -> Result<String> {
         safe.push_str(part);
     }
     Ok(safe)
+}
+
+/// Writes an archive of `files` to `stream`.
+pub(crate) fn write(stream: &mut impl Write, files: &NamedFiles) -> Result<()> {
+    let io = |error| Error::io("", error);
+    for (name, bytes) in files {
+        stream.write_all(&header(name, bytes.len())?).map_err(io)?;
+        stream.write_all(bytes).map_err(io)?;
+        let padding = bytes.len().next_multiple_of(BLOCK_BYTES) - bytes.len();
+        stream.write_all(&[0; BLOCK_BYTES][..padding]).map_err(io)?;
+    }
+    stream.write_all(&[0; 2 * BLOCK_BYTES]).map_err(io)
+}
+
+/// The header of a file that everybody may read.
+fn header(name: &str, length: usize) -> Result<[u8; BLOCK_BYTES]> {
+    const NAME_BYTES: usize = 100;
+    if name.is_empty() || name.len() > NAME_BYTES {
+        let message = format!("a name of {} bytes; 1 to {NAME_BYTES} expected", name.len());
+        return Err(Error::new(ErrorKind::Argument, format!("member {name:?}"), message));
+    }
+    let mut header = [0; BLOCK_BYTES];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000644\0");
+    // Owner and group.
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, &format!("{length:011o}\0"));
+    // The time.
+    put(136, "00000000000\0");
+    // The checksum is one over itself as blanks.
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar\x0000");
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    Ok(header)
 }

@@ -33,6 +33,37 @@ impl TensorProto {
         Ok(proto)
     }
 
+    /// `tensor` as a constant.
+    pub fn of(tensor: &Tensor) -> TensorProto {
+        TensorProto::new((tensor.dtype(), tensor.shape().to_vec()), |writer| match tensor.data() {
+            TensorData::Strings(values) => values.iter().for_each(|value| {
+                writer.bytes(8, value);
+            }),
+            data => {
+                writer.bytes(4, data.to_le_bytes());
+            }
+        })
+    }
+
+    /// A constant of `shape` whose elements are all `value`.
+    pub fn repeat(shape: Vec<usize>, value: f32) -> TensorProto {
+        TensorProto::new((DataType::F32, shape), |writer| {
+            writer.packed_float(5, &[value]);
+        })
+    }
+
+    fn new((dtype, shape): (DataType, Vec<usize>), values: impl FnOnce(&mut Writer)) -> TensorProto {
+        let mut writer = Writer::new();
+        writer.int64(1, dtype.code().into()).message(2, |writer| write_shape(&shape, writer));
+        values(&mut writer);
+        TensorProto { dtype, shape, bytes: writer.finish() }
+    }
+
+    /// The message's bytes.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The tensor itself.
     ///
     /// # Errors
@@ -247,6 +278,25 @@ pub(crate) fn write_shape(shape: &[usize], writer: &mut Writer) {
         writer.message(2, |writer| {
             if size != 0 {
                 writer.uint64(1, size as u64);
+            }
+        });
+    }
+}
+
+/// Writes a `TensorShapeProto`'s fields, unknown sizes as -1.
+pub(crate) fn write_partial_shape(shape: &PartialShape, writer: &mut Writer) {
+    let Some(sizes) = shape else {
+        writer.uint64(3, 1);
+        return;
+    };
+    for size in sizes {
+        writer.message(2, |writer| match size {
+            Some(0) => {}
+            Some(size) => {
+                writer.uint64(1, *size);
+            }
+            None => {
+                writer.int64(1, -1);
             }
         });
     }

@@ -9,12 +9,13 @@ use std::ops::Range;
 use crate::catalog::{Catalog, Stored, tensor_place};
 use crate::checkpoint::Entry;
 use crate::limits::check_limit;
-use crate::protobuf::{Field, Message};
-use crate::table::{self, BlockHandle};
+use crate::ordered_code::slice_key;
+use crate::protobuf::{Field, Message, Writer};
+use crate::table::{self, BlockHandle, TableWriter};
 use crate::tensor::{self, element_count, memory_bytes};
-use crate::tensor_proto::{Missing, decode_values, parse_known_shape};
+use crate::tensor_proto::{Missing, decode_values, parse_known_shape, write_shape};
 use crate::tensor_slice::{Region, TensorSlice, check_partition, check_slice_count};
-use crate::{DataType, Error, Limits, Result, Tensor, TensorData};
+use crate::{DataType, Error, ErrorKind, Limits, Result, Tensor, TensorData};
 
 /// An opened V1 checkpoint. Its file is in memory; tensors are decoded when they are asked for.
 #[derive(Clone, Debug)]
@@ -224,4 +225,46 @@ fn add_values(
         }
     }
     Ok(())
+}
+
+/// The bytes of a V1 checkpoint with `tensors` by name, whole.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a type other than `float32` and `int64`; [`ErrorKind::Argument`] for a name that is
+/// there twice.
+pub fn v1_checkpoint(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let mut meta = Writer::new();
+    let mut records = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let slice = TensorSlice::full(tensor.shape().len());
+        meta.message(1, |meta| {
+            meta.bytes(1, name).message(2, |writer| write_shape(tensor.shape(), writer));
+            meta.int64(3, tensor.dtype().code().into()).message(4, |writer| slice.write(writer));
+        });
+        let mut values = Writer::new();
+        match tensor.data() {
+            TensorData::F32(floats) => values.packed_float(5, floats),
+            TensorData::I64(ints) => values.packed_int64(10, ints),
+            data => {
+                let message = format!("a tensor of {}; float32 or int64 expected", data.dtype());
+                return Err(Error::unsupported(tensor_place(name), message));
+            }
+        };
+        let mut record = Writer::new();
+        record.message(2, |saved| {
+            saved.bytes(1, name).message(2, |writer| slice.write(writer)).bytes(3, values.finish());
+        });
+        if records.insert(slice_key(name, &slice), record.finish()).is_some() {
+            return Err(Error::new(ErrorKind::Argument, tensor_place(name), "a second tensor of this name"));
+        }
+    }
+    meta.message(2, |version| {
+        version.uint64(1, 1);
+    });
+    let mut list = Writer::new();
+    list.bytes(1, meta.finish());
+    let mut table = TableWriter::new();
+    table.add(b"", &list.finish());
+    records.iter().for_each(|(key, record)| table.add(key, record));
+    Ok(table.finish())
 }

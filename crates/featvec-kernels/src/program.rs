@@ -45,6 +45,11 @@ pub struct Lrn {
     pub k: f32,
 }
 
+impl Lrn {
+    /// The power.
+    pub const BETA: f32 = 0.75;
+}
+
 /// One step of a phase.
 #[derive(Clone, Debug)]
 pub enum Step<'a> {

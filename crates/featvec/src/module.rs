@@ -6,18 +6,20 @@ mod graph;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use featvec_formats::{CheckpointFormat, DataType, HubModule, MetaGraph, PartialShape, Source, TensorName};
+use featvec_formats::{
+    CheckpointFormat, DataType, HubModule, MetaGraph, PartialShape, SavedModel, Source, TensorName,
+};
 
 use crate::cache::Cache;
 use crate::calibration::Calibration;
 use crate::extractor::{FeatureExtractor, RunOptions};
 use crate::fetch::{FetchOptions, Progress};
 use crate::handle::Handle;
-use crate::network::{DEFAULT_SIZE, Network};
+use crate::network::{BATCH_NORM_DECAY, DEFAULT_SIZE, Network, Variant};
 use crate::plan::{Mode, Precision, Value};
 use crate::tensor::Tensor;
 use crate::variables::Variables;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Limits, Result};
 
 pub(crate) use graph::Role;
 
@@ -31,6 +33,8 @@ pub enum Format {
     CheckpointV1,
     /// A TF-Slim checkpoint of an index and shards.
     CheckpointV2,
+    /// A safetensors file with TF-Slim's names.
+    Safetensors,
     /// A Caffe model.
     Caffemodel,
 }
@@ -41,6 +45,7 @@ impl std::fmt::Display for Format {
             Format::HubModule => "TF1 Hub module",
             Format::CheckpointV1 => "TF-Slim checkpoint (V1)",
             Format::CheckpointV2 => "TF-Slim checkpoint (V2)",
+            Format::Safetensors => "safetensors",
             Format::Caffemodel => "caffemodel",
         })
     }
@@ -109,6 +114,9 @@ pub const IMAGE_FEATURE_VECTOR: &str = "image_feature_vector";
 /// The signature that gives logits.
 pub const IMAGE_CLASSIFICATION: &str = "image_classification";
 
+/// The tag of the graph for training.
+pub(crate) const TRAIN: &str = "train";
+
 /// The input that the pictures are given as.
 pub(crate) const IMAGES: &str = "images";
 
@@ -134,6 +142,7 @@ pub struct Module {
     signatures: BTreeMap<String, Signature>,
     attached_size: Option<[usize; 2]>,
     fixed_size: Option<[usize; 2]>,
+    batch_norm_decay: f32,
     extractor: FeatureExtractor,
 }
 
@@ -167,14 +176,23 @@ impl Module {
                 cache.load(&handle, &options.fetch, progress, |path| Loaded::open(path, options))
             }
         }?;
+        Module::ready(loaded, handle.as_str(), options)
+    }
+
+    /// Loads what `path` names, even if that is no text.
+    pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<Module> {
+        Module::ready(Loaded::open(path, options)?, &path.display().to_string(), options)
+    }
+
+    fn ready(loaded: Loaded, place: &str, options: &LoadOptions) -> Result<Module> {
         if loaded.mode == Mode::BatchStatistics && options.run.precision == Precision::Int8 {
             let message = "a graph for training takes the statistics of each batch, which int8 cannot";
             let hint = "leave out the tag `train`, or use f32";
-            return Err(Error::new(ErrorKind::Argument, handle.as_str(), message).with_hint(hint));
+            return Err(Error::new(ErrorKind::Argument, place, message).with_hint(hint));
         }
         let extractor = FeatureExtractor::new(loaded.variables, &options.run)?;
         Ok(Module {
-            place: handle.as_str().to_string(),
+            place: place.to_string(),
             format: loaded.format,
             tag_sets: loaded.tag_sets,
             tags: options.tags.clone(),
@@ -183,6 +201,7 @@ impl Module {
             signatures: loaded.signatures,
             attached_size: loaded.attached_size,
             fixed_size: loaded.fixed_size,
+            batch_norm_decay: loaded.batch_norm_decay,
             extractor,
         })
     }
@@ -215,6 +234,12 @@ impl Module {
     /// How the graph in use normalises.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// What the moving averages of batch normalisation keep at each step of training, as the module's graph for training
+    /// has it; TF-Slim's where there is none.
+    pub fn batch_norm_decay(&self) -> f32 {
+        self.batch_norm_decay
     }
 
     /// The network and its trained numbers.
@@ -258,6 +283,12 @@ impl Module {
                 .mismatch("it does not say which size of pictures it expects")
                 .with_hint("give --size")),
         }
+    }
+
+    /// Whether it takes pictures of any size by its own word.
+    pub(crate) fn takes_any_size(&self) -> bool {
+        let shape = self.images_info(DEFAULT).ok().and_then(|info| info.shape.as_deref());
+        self.fixed_size.is_none() && !matches!(shape, Some([_, Some(_), Some(_), _]))
     }
 
     /// Channels of the pictures that the default signature takes, as `hub.get_num_image_channels`: 3.
@@ -358,11 +389,13 @@ impl Module {
         if let (Some(size), [_, h, w, _]) = (self.fixed_size, shape)
             && size != [*h, *w]
         {
-            let message =
-                format!("its graph averages over a window, so it runs at {}x{} only", size[0], size[1]);
+            let message = format!(
+                "its graph averages or pads by fixed numbers, so it runs at {}x{} only",
+                size[0], size[1]
+            );
             return Err(self
                 .mismatch(message)
-                .with_hint("a module that averages over all pixels runs at any size"));
+                .with_hint("a module that averages over all pixels and pads SAME runs at any size"));
         }
         Ok(())
     }
@@ -472,6 +505,7 @@ struct Loaded {
     signatures: BTreeMap<String, Signature>,
     attached_size: Option<[usize; 2]>,
     fixed_size: Option<[usize; 2]>,
+    batch_norm_decay: f32,
     variables: Variables,
 }
 
@@ -484,6 +518,7 @@ impl Loaded {
                 let format = match checkpoint.format() {
                     CheckpointFormat::V1 => Format::CheckpointV1,
                     CheckpointFormat::V2 => Format::CheckpointV2,
+                    CheckpointFormat::Safetensors => Format::Safetensors,
                 };
                 Loaded::without_graph(assemble::from_checkpoint(&checkpoint)?, (format, &place), options)
             }
@@ -507,6 +542,10 @@ impl Loaded {
         };
         let variables =
             assemble::from_module(&recognized, checkpoint).map_err(|error| error.within(place))?;
+        let train = module.graph(&BTreeSet::from([TRAIN.to_string()]));
+        let batch_norm_decay = train
+            .and_then(|train| graph::moving_average_decay(&train.graph, limits))
+            .unwrap_or(BATCH_NORM_DECAY);
         let info = meta.image_module_info(limits).map_err(|error| error.within(place))?;
         Ok(Loaded {
             format: Format::HubModule,
@@ -517,6 +556,7 @@ impl Loaded {
                 .filter(|info| info.height > 0 && info.width > 0)
                 .map(|info| [info.height as usize, info.width as usize]),
             fixed_size: recognized.fixed_size,
+            batch_norm_decay,
             variables,
         })
     }
@@ -528,9 +568,9 @@ impl Loaded {
         (format, place): (Format, &str),
         options: &LoadOptions,
     ) -> Result<Loaded> {
-        let train = BTreeSet::from(["train".to_string()]);
+        let train = BTreeSet::from([TRAIN.to_string()]);
         let mut tag_sets = vec![BTreeSet::new()];
-        if format != Format::Caffemodel {
+        if variables.network.variant == Variant::Slim {
             tag_sets.push(train.clone());
         }
         if !tag_sets.contains(&options.tags) {
@@ -539,7 +579,35 @@ impl Loaded {
         let mode = if options.tags == train { Mode::BatchStatistics } else { Mode::Inference };
         let signatures = signatures_without_graph(&variables.network);
         let attached_size = Some(DEFAULT_SIZE);
-        Ok(Loaded { format, tag_sets, mode, signatures, attached_size, fixed_size: None, variables })
+        Ok(Loaded {
+            format,
+            tag_sets,
+            mode,
+            signatures,
+            attached_size,
+            fixed_size: None,
+            batch_norm_decay: BATCH_NORM_DECAY,
+            variables,
+        })
+    }
+}
+
+/// The variables of the SavedModel in the folder `path`, whose graph with these tags must be Inception V1.
+pub(crate) fn variables_of_saved_model(
+    path: &Path,
+    tags: &BTreeSet<String>,
+    limits: &Limits,
+) -> Result<Variables> {
+    let file = path.join("saved_model.pb");
+    let bytes = std::fs::read(&file).map_err(|error| Error::io(file.display().to_string(), error))?;
+    let model = SavedModel::parse(&bytes, limits)?;
+    let place = path.display().to_string();
+    let tag_sets: Vec<_> = model.graphs.iter().map(|graph| graph.tags.clone()).collect();
+    let meta = model.graph(tags).ok_or_else(|| no_such_tags(&place, tags, &tag_sets))?;
+    let recognized = graph::recognize(meta, limits)?;
+    match featvec_formats::source::open(&path.join("variables/variables"), limits)? {
+        Source::Checkpoint(checkpoint) => assemble::from_module(&recognized, &checkpoint),
+        _ => Err(Error::new(ErrorKind::Mismatch, place, "the variables are no checkpoint")),
     }
 }
 

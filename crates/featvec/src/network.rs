@@ -10,7 +10,7 @@
 //!
 //! This is the only source file that names a layer or a channel count.
 
-use featvec_kernels::Lrn;
+use featvec_kernels::{Affine, Lrn};
 
 /// A row of the table: an endpoint as TF-Slim spells it, and what computes it.
 struct Row {
@@ -220,6 +220,15 @@ pub struct Variable {
     pub trainable: bool,
 }
 
+/// What a convolution or pool that TensorFlow is to compute adds around its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    /// TensorFlow's `SAME`.
+    Same,
+    /// As many rows and columns on all four sides.
+    Explicit(usize),
+}
+
 /// The smallest height and width that leave a pixel after all strides with room for the windows.
 pub const MIN_SIZE: usize = 32;
 
@@ -239,6 +248,47 @@ impl Variant {
         match self {
             Variant::Slim => "InceptionV1",
             Variant::Paper => "GoogLeNet",
+        }
+    }
+
+    /// The share of the features that dropout keeps in training, before the classifying layer.
+    pub fn dropout_keep(self) -> f32 {
+        match self {
+            Variant::Slim => 0.8,
+            Variant::Paper => 0.6,
+        }
+    }
+
+    /// The factor of half the sum of a filter's squares in the training loss.
+    pub fn weight_decay(self) -> f32 {
+        match self {
+            Variant::Slim => 4e-5,
+            Variant::Paper => 2e-4,
+        }
+    }
+
+    /// What is done to the picture, in [0, 1], before the first convolution, where no graph says otherwise.
+    pub fn affine(self) -> Affine {
+        match self {
+            Variant::Slim => Affine { scale: [2.0; 3], offset: [-1.0; 3] },
+            Variant::Paper => Affine { scale: [255.0; 3], offset: PAPER_MEAN.map(|mean| -mean) },
+        }
+    }
+
+    /// What batch normalisation adds to the variance, where no graph says otherwise; 0 without batch normalisation.
+    pub fn epsilon(self) -> f32 {
+        match self {
+            Variant::Slim => BATCH_NORM_EPSILON,
+            Variant::Paper => 0.0,
+        }
+    }
+
+    /// What TensorFlow is to add around the input of a convolution so that it computes this one. Half the filter on both
+    /// sides is what `SAME` adds at stride 1, but not otherwise.
+    pub fn border(self, conv: &Conv) -> Border {
+        match self {
+            Variant::Paper if conv.stride > 1 => Border::Explicit(conv.shape[0] / 2),
+            _ => Border::Same,
         }
     }
 
@@ -367,7 +417,7 @@ impl Network {
         Some(Conv { name: name.to_string(), shape: [1, 1, self.features(), classes], stride: 1 })
     }
 
-    /// The variables of a TF-Slim checkpoint of this network, in the order of the layers.
+    /// The variables of a checkpoint of this network as TensorFlow names them, in the order of the layers.
     pub fn variables(&self) -> Vec<Variable> {
         let scope = self.variant.scope();
         let variable = |conv: &Conv, name: &str, shape: &[usize]| Variable {
@@ -376,9 +426,13 @@ impl Network {
             trainable: !name.contains("moving_"),
         };
         let mut variables = Vec::new();
+        let shift: &[&str] = match self.variant {
+            Variant::Slim => &[BETA, MOVING_MEAN, MOVING_VARIANCE],
+            Variant::Paper => &[BIASES],
+        };
         for conv in self.convs() {
             variables.push(variable(&conv, WEIGHTS, &conv.shape));
-            for name in [BETA, MOVING_MEAN, MOVING_VARIANCE] {
+            for name in shift {
                 variables.push(variable(&conv, name, &conv.shape[3..]));
             }
         }
@@ -398,6 +452,22 @@ impl Network {
             .chain([GLOBAL_POOL])
             .map(|name| format!("{scope}/{name}"))
             .collect()
+    }
+
+    /// Whether TensorFlow's `SAME` pools compute this network's for pictures of `size` `[h, w]`. Caffe's pools round up,
+    /// which comes to the same for even sizes only.
+    pub fn pools_are_same(&self, mut size: [usize; 2]) -> bool {
+        self.stages().iter().all(|stage| {
+            let input = size;
+            size = stage.output_size(self.variant, size);
+            match &stage.body {
+                Body::MaxPool(pool) => input.iter().all(|len| {
+                    let extent = self.variant.pool_extent(*pool, *len);
+                    extent == same(*len, pool.size, pool.stride)
+                }),
+                _ => true,
+            }
+        })
     }
 
     /// Trained numbers, moving averages included.
@@ -444,6 +514,12 @@ pub const MOVING_MEAN: &str = "BatchNorm/moving_mean";
 /// The moving average of the variance.
 pub const MOVING_VARIANCE: &str = "BatchNorm/moving_variance";
 
+/// What the moving averages of TF-Slim's batch normalisation keep at each step, where no graph says otherwise.
+pub const BATCH_NORM_DECAY: f32 = 0.9997;
+
+/// The standard deviation of TF-Slim's first weights.
+pub const WEIGHTS_DEVIATION: f32 = 0.01;
+
 /// The epsilon of TF-Slim's batch normalisation, where no graph says otherwise.
 pub const BATCH_NORM_EPSILON: f32 = 0.001;
 
@@ -468,6 +544,7 @@ mod tests {
     fn totals_are_those_of_the_caffemodel() {
         let paper = Network { variant: Variant::Paper, classes: Some(1000) };
         assert_eq!(paper.convs().len() + 1, 58);
+        assert_eq!(paper.variables().len(), 2 * 58);
         assert_eq!(paper.parameters(), 6_998_552);
     }
 
@@ -490,6 +567,9 @@ mod tests {
         // Caffe's ceil mode: (113 - 3) / 2 rounded up, plus one, is 56, where SAME would give 57.
         assert_eq!(Variant::Paper.pool_extent(Pool { size: 3, stride: 2 }, 113).out, 56);
         assert_eq!(Variant::Slim.pool_extent(Pool { size: 3, stride: 2 }, 113).out, 57);
+        let pools_are_same = |variant, size| Network { variant, classes: None }.pools_are_same(size);
+        assert!(pools_are_same(Variant::Paper, [224, 256]) && !pools_are_same(Variant::Paper, [224, 225]));
+        assert!(pools_are_same(Variant::Slim, [33, 65]));
     }
 
     #[test]

@@ -86,7 +86,21 @@ pub struct AttrList {
 }
 
 impl Graph {
-    pub(super) fn new(nodes: Vec<Node>) -> Result<Graph> {
+    /// Decodes a `GraphDef`, such as a frozen graph is.
+    ///
+    /// # Errors
+    /// Those of [`new`](Graph::new); damage; anything beyond `limits`.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Graph> {
+        let mut nodes = Vec::new();
+        parse_nodes(Message::new("GraphDef", bytes, limits), limits, &mut nodes, &mut 0)?;
+        Graph::new(nodes)
+    }
+
+    /// A graph of `nodes`.
+    ///
+    /// # Errors
+    /// Two nodes of one name; an input that no node provides.
+    pub fn new(nodes: Vec<Node>) -> Result<Graph> {
         let mut by_name = HashMap::with_capacity(nodes.len());
         for (i, node) in nodes.iter().enumerate() {
             if by_name.insert(node.name.clone(), i).is_some() {

@@ -2,8 +2,8 @@
 
 use featvec_formats::protobuf::Writer;
 use featvec_formats::{
-    BundleWriter, Error, ErrorKind, Limits, Tensor, TensorData, TensorSlice, masked_crc32c, ordered_code,
-    source,
+    BundleWriter, Error, ErrorKind, Limits, Source, Tensor, TensorData, TensorSlice, masked_crc32c,
+    ordered_code, source, write_checkpoint_state,
 };
 
 use crate::support::{OpenBundle, assert_error, floats, message, open_bundle, shape, small_limits, table};
@@ -348,4 +348,50 @@ fn every_type_comes_back_as_it_was_written() {
     for data in &tensors {
         assert_eq!(checkpoint.read(&data.dtype().to_string()).unwrap().data(), data);
     }
+}
+
+#[test]
+fn checkpoints_are_written_to_disk_and_the_latest_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = |value: i64| Tensor::new(vec![], TensorData::I64(vec![value])).unwrap();
+    let latest = || match source::open(folder.path(), &small_limits()).unwrap() {
+        Source::Checkpoint(checkpoint) => checkpoint.read("global_step").unwrap(),
+        other => panic!("not a checkpoint: {other:?}"),
+    };
+    let names = ["m\"o.ckpt-1", "m\"o.ckpt-2"];
+    for (step, name) in names.iter().enumerate() {
+        let mut writer = BundleWriter::new();
+        writer.add("global_step", &tensor(step as i64)).unwrap();
+        writer.write(&folder.path().join(name)).unwrap();
+        write_checkpoint_state(folder.path(), &names[..=step]).unwrap();
+        assert_eq!(latest(), tensor(step as i64));
+    }
+    // Again under the same name.
+    let mut writer = BundleWriter::new();
+    writer.add("global_step", &tensor(7)).unwrap();
+    writer.write(&folder.path().join(names[1])).unwrap();
+    assert_eq!(latest(), tensor(7));
+    let mut files: Vec<_> = folder
+        .path()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let of = |name: &str| ["data-00000-of-00001", "index"].map(|end| format!("{name}.{end}"));
+    let expected = [vec!["checkpoint".to_string()], names.map(of).concat()].concat();
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = BundleWriter::new().write(&folder.path().join("nosuch/model.ckpt"));
+    assert_error(missing, ErrorKind::Io, "nosuch/model.ckpt.data-00000-of-00001");
+    assert_error(write_checkpoint_state(folder.path(), &[]), ErrorKind::Argument, "no checkpoint");
+    // A folder stands where the index belongs.
+    std::fs::create_dir_all(folder.path().join("model.ckpt.index/x")).unwrap();
+    assert!(BundleWriter::new().write(&folder.path().join("model.ckpt")).is_err());
+    let parts = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|end| end == "part");
+    assert!(!folder.path().read_dir().unwrap().any(|entry| parts(&entry.unwrap())));
 }

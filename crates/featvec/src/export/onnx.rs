@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
         let attributes = [
             ("size", Attribute::Int(lrn.size as i64)),
             ("alpha", Attribute::Float(lrn.alpha)),
-            ("beta", Attribute::Float(0.75)),
+            ("beta", Attribute::Float(Lrn::BETA)),
             ("bias", Attribute::Float(lrn.k)),
         ];
         let name = self.node("LRN", &[&input.name], &format!("{endpoint}/norm"), &attributes);

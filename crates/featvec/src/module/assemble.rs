@@ -3,17 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use featvec_formats::{Caffemodel, Checkpoint, Tensor};
-use featvec_kernels::Affine;
-
-use super::graph::{ConvNames, Recognized};
+use super::graph::{ConvNames, Recognized, ShiftNames};
 use crate::network::{
-    BATCH_NORM_EPSILON, BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, PAPER_AUXILIARY,
-    PAPER_MEAN, Variant, WEIGHTS,
+    BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, PAPER_AUXILIARY, Variant, WEIGHTS,
 };
 use crate::tensor::first_not_finite;
 use crate::variables::{ConvVariables, Shift, Variables};
 use crate::{Error, ErrorKind, Result};
+use featvec_formats::{Caffemodel, Checkpoint, Tensor};
 
 /// The variables of a Hub module, by the names that its graph gives them.
 pub(super) fn from_module(graph: &Recognized, checkpoint: &Checkpoint) -> Result<Variables> {
@@ -21,7 +18,7 @@ pub(super) fn from_module(graph: &Recognized, checkpoint: &Checkpoint) -> Result
         Some([weights, _]) => Some(last_dimension(checkpoint, weights)?),
         None => None,
     };
-    let network = Network { variant: Variant::Slim, classes };
+    let network = Network { variant: graph.variant, classes };
     let (convs, logits) = read_layers(checkpoint, &network, (&graph.convs, graph.logits.as_ref()))?;
     if let Some(entry) = checkpoint.entries().find(|entry| !graph.declared.contains(&entry.name)) {
         let message = "the module's graph has no such variable";
@@ -34,18 +31,23 @@ pub(super) fn from_module(graph: &Recognized, checkpoint: &Checkpoint) -> Result
     )
 }
 
-/// The variables of a TF-Slim checkpoint, by TF-Slim's names. A checkpoint of a training run may hold other tensors
-/// too: optimizer slots, averages, counters.
+/// The variables of a checkpoint, by TF-Slim's names, or by Caffe's in the paper's scope. A checkpoint of a training run
+/// may hold other tensors too: optimizer slots, averages, counters.
 pub(super) fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Variables> {
-    let scope = Variant::Slim.scope();
-    let without_logits = Network { variant: Variant::Slim, classes: None };
-    if !checkpoint.entries().any(|entry| entry.name.starts_with(&format!("{scope}/"))) {
+    let has = |variant: &Variant| {
+        let scope = format!("{}/", variant.scope());
+        checkpoint.entries().any(|entry| entry.name.starts_with(&scope))
+    };
+    let Some(variant) = [Variant::Slim, Variant::Paper].into_iter().find(has) else {
+        let scope = Variant::Slim.scope();
         let scopes: BTreeSet<_> =
             checkpoint.entries().filter_map(|e| e.name.split('/').next()).take(5).collect();
         let message = format!("no variables under {scope:?}: not a TF-Slim checkpoint of Inception V1");
         let hint = format!("the checkpoint has tensors under {}", Vec::from_iter(scopes).join(", "));
         return Err(Error::new(ErrorKind::Mismatch, checkpoint.place(), message).with_hint(hint));
-    }
+    };
+    let scope = variant.scope();
+    let without_logits = Network { variant, classes: None };
     let name = |conv: &Conv, variable: &str| format!("{scope}/{}/{variable}", conv.name);
     let sample = Network { classes: Some(1), ..without_logits };
     let logits_weights = sample.logits().map(|conv| name(&conv, WEIGHTS));
@@ -56,15 +58,20 @@ pub(super) fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Variables> {
     let network = Network { classes, ..without_logits };
     let names = |conv: &Conv| ConvNames {
         weights: name(conv, WEIGHTS),
-        beta: name(conv, BETA),
-        moving: [name(conv, MOVING_MEAN), name(conv, MOVING_VARIANCE)],
+        shift: match variant {
+            Variant::Slim => ShiftNames::BatchNorm {
+                beta: name(conv, BETA),
+                moving: [name(conv, MOVING_MEAN), name(conv, MOVING_VARIANCE)],
+            },
+            Variant::Paper => ShiftNames::Bias(name(conv, BIASES)),
+        },
     };
     let conv_names: Vec<ConvNames> = network.convs().iter().map(names).collect();
     let logits_names = network.logits().map(|conv| [name(&conv, WEIGHTS), name(&conv, BIASES)]);
     let (convs, logits) = read_layers(checkpoint, &network, (&conv_names, logits_names.as_ref()))?;
     refuse_surplus(checkpoint, &network)?;
-    let affine = Affine { scale: [2.0; 3], offset: [-1.0; 3] };
-    finish(Variables { network, affine, epsilon: BATCH_NORM_EPSILON, convs, logits }, checkpoint.place())
+    let (affine, epsilon) = (variant.affine(), variant.epsilon());
+    finish(Variables { network, affine, epsilon, convs, logits }, checkpoint.place())
 }
 
 /// The numbers of the network's layers, from the variables with the given names.
@@ -78,10 +85,13 @@ fn read_layers(
         let channels = &conv.shape[3..];
         convs.push(ConvVariables {
             weights: read(checkpoint, &names.weights, &conv.shape)?,
-            shift: Shift::BatchNorm {
-                beta: read(checkpoint, &names.beta, channels)?,
-                moving_mean: read(checkpoint, &names.moving[0], channels)?,
-                moving_variance: read(checkpoint, &names.moving[1], channels)?,
+            shift: match &names.shift {
+                ShiftNames::BatchNorm { beta, moving: [mean, variance] } => Shift::BatchNorm {
+                    beta: read(checkpoint, beta, channels)?,
+                    moving_mean: read(checkpoint, mean, channels)?,
+                    moving_variance: read(checkpoint, variance, channels)?,
+                },
+                ShiftNames::Bias(bias) => Shift::Bias(read(checkpoint, bias, channels)?),
             },
         });
     }
@@ -148,8 +158,8 @@ pub(super) fn from_caffemodel(model: &Caffemodel, place: &str) -> Result<Variabl
         return Err(Error::new(ErrorKind::Mismatch, place, "GoogLeNet has no such layer with numbers")
             .with_hint("the caffemodel is of another network"));
     }
-    let affine = Affine { scale: [255.0; 3], offset: PAPER_MEAN.map(|mean| -mean) };
-    finish(Variables { network, affine, epsilon: 0.0, convs, logits }, place.to_string())
+    let (affine, epsilon) = (network.variant.affine(), network.variant.epsilon());
+    finish(Variables { network, affine, epsilon, convs, logits }, place.to_string())
 }
 
 fn caffe_layer(model: &Caffemodel, conv: &Conv, place: &str) -> Result<ConvVariables> {

@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use featvec_formats::{Attr, DataType, Graph, MetaGraph, Node, TensorName};
-use featvec_kernels::Affine;
+use featvec_kernels::{Affine, Lrn};
 
 use crate::module::DEFAULT;
-use crate::network::{BATCH_NORM_EPSILON, Body, Conv, DEFAULT_SIZE, Mixed, Network, Pool, Variant};
+use crate::network::{Body, Border, Conv, DEFAULT_SIZE, MIN_SIZE, Mixed, Network, Pool, Variant};
 use crate::plan::Mode;
 use crate::{Error, ErrorKind, Limits, Result};
 
@@ -34,6 +34,7 @@ pub(crate) enum Role {
 /// What a graph says.
 #[derive(Debug)]
 pub(crate) struct Recognized {
+    pub variant: Variant,
     pub affine: Affine,
     pub epsilon: f32,
     pub mode: Mode,
@@ -43,7 +44,8 @@ pub(crate) struct Recognized {
     pub logits: Option<[String; 2]>,
     /// The placeholder that feeds the network.
     pub images: TensorName,
-    /// The only size `[h, w]` of pictures at which a window of the last map's size is the mean over all pixels.
+    /// The only size `[h, w]` of pictures at which a window of the last map's size is the mean over all pixels, or at
+    /// which `SAME` pools are Caffe's.
     pub fixed_size: Option<[usize; 2]>,
     /// All variables of the graph, used or not.
     pub declared: BTreeSet<String>,
@@ -54,9 +56,18 @@ pub(crate) struct Recognized {
 #[derive(Debug)]
 pub(crate) struct ConvNames {
     pub weights: String,
-    pub beta: String,
-    /// Moving mean and variance.
-    pub moving: [String; 2],
+    pub shift: ShiftNames,
+}
+
+/// The names of what is added to a convolution's result.
+#[derive(Debug)]
+pub(crate) enum ShiftNames {
+    BatchNorm {
+        beta: String,
+        /// Moving mean and variance.
+        moving: [String; 2],
+    },
+    Bias(String),
 }
 
 impl Recognized {
@@ -71,12 +82,17 @@ impl Recognized {
 /// # Errors
 /// [`ErrorKind::Mismatch`] where it is something else: where it differs, and what it seems to be instead.
 pub(crate) fn recognize(graph: &MetaGraph, limits: &Limits) -> Result<Recognized> {
+    // Only the paper's network normalises across channels.
+    let is_paper = graph.graph.nodes().iter().any(|node| node.op == "LRN");
+    let variant = if is_paper { Variant::Paper } else { Variant::Slim };
     let matcher = Matcher {
         graph: &graph.graph,
         limits,
+        network: Network { variant, classes: None },
         found: Recognized {
+            variant,
             affine: Affine { scale: [1.0; 3], offset: [0.0; 3] },
-            epsilon: BATCH_NORM_EPSILON,
+            epsilon: variant.epsilon(),
             mode: Mode::Inference,
             convs: Vec::new(),
             logits: None,
@@ -102,12 +118,16 @@ pub(crate) fn recognize(graph: &MetaGraph, limits: &Limits) -> Result<Recognized
 struct Matcher<'a> {
     graph: &'a Graph,
     limits: &'a Limits,
+    network: Network,
     found: Recognized,
     /// The values of `is_training` met so far.
     modes: BTreeSet<bool>,
     /// The epsilon of the batch normalisations met so far.
     epsilon: Option<f32>,
 }
+
+/// The largest height and width of pictures that the paper's network is checked for.
+const MAX_PAPER_SIZE: usize = 1 << 16;
 
 /// The longest chain of nodes followed through; real heads have fewer than ten.
 const MAX_CHAIN: usize = 64;
@@ -130,14 +150,14 @@ impl<'a> Matcher<'a> {
         }
         let role = self.global_pool(&pool)?;
         let map = self.input(self.node(&pool)?, 0)?;
-        self.network(map)?;
+        self.stages(map)?;
         self.found.roles.insert(pool, role);
         for output in outputs().filter_map(|(_, info)| TensorName::parse(&info.name)) {
             self.head(&output, 0)?;
         }
         self.found.mode = match Vec::from_iter(&self.modes)[..] {
             [true] => Mode::BatchStatistics,
-            [false] => Mode::Inference,
+            [false] | [] => Mode::Inference,
             _ => {
                 let message = "some batch normalisations are in training mode and some are not".to_string();
                 return Err(mismatch_of_graph(message));
@@ -166,8 +186,9 @@ impl<'a> Matcher<'a> {
         let node = self.node(pool)?;
         if node.op == "AvgPool" {
             self.check_layout(node)?;
-            let stages = Network { variant: Variant::Slim, classes: None }.stages();
-            let last = stages.iter().fold(DEFAULT_SIZE, |size, stage| stage.output_size(Variant::Slim, size));
+            let stages = self.network.stages();
+            let variant = self.network.variant;
+            let last = stages.iter().fold(DEFAULT_SIZE, |size, stage| stage.output_size(variant, size));
             self.check_windows(node, "ksize", last[0])?;
             if node.attr("padding").and_then(Attr::as_str) != Some("VALID") {
                 return Err(mismatch(&node.name, "an average over windows that leave the map".to_string()));
@@ -187,12 +208,15 @@ impl<'a> Matcher<'a> {
     }
 
     /// The whole network, from the map that is averaged back to the picture.
-    fn network(&mut self, map: TensorName) -> Result<()> {
-        let stages = Network { variant: Variant::Slim, classes: None }.stages();
+    fn stages(&mut self, map: TensorName) -> Result<()> {
+        let stages = self.network.stages();
         let mut tensor = map;
         let mut convs = Vec::new();
         for (index, stage) in stages.iter().enumerate().rev() {
             tensor = self.strip(&tensor)?;
+            if let Some(lrn) = &stage.norm {
+                tensor = self.lrn(lrn, &tensor, stage.endpoint)?;
+            }
             self.found.roles.insert(tensor.clone(), Role::Stage(index));
             tensor = match &stage.body {
                 Body::Conv(conv) => {
@@ -245,12 +269,68 @@ impl<'a> Matcher<'a> {
         Ok((vec![branch_0, reduce_1, conv_1, reduce_2, conv_2, branch_3], input_0))
     }
 
-    /// Convolution, batch normalisation, ReLU; returns the variables and the input.
+    /// Convolution, batch normalisation or bias, ReLU; returns the variables and the input.
     fn conv(&mut self, conv: &Conv, tensor: &TensorName) -> Result<(ConvNames, TensorName)> {
         let relu = self.expect(tensor, &["Relu"], &conv.name)?;
-        let norm = self.input(relu, 0)?;
+        let shifted = self.input(relu, 0)?;
+        let (shift, convolution) = match self.network.variant {
+            Variant::Slim => self.batch_norm(conv, &shifted)?,
+            Variant::Paper => {
+                let add = self.expect(&shifted, &["BiasAdd", "Add", "AddV2"], &conv.name)?;
+                self.check_layout(add)?;
+                (ShiftNames::Bias(self.variable(&self.input(add, 1)?)?), self.input(add, 0)?)
+            }
+        };
+        let node = self.expect(&convolution, &["Conv2D"], &conv.name)?;
+        self.check_layout(node)?;
+        self.check_windows(node, "strides", conv.stride)?;
+        if node.attr("dilations").and_then(Attr::as_ints).is_some_and(|dilations| dilations != [1; 4]) {
+            return Err(mismatch(&node.name, "a dilated convolution".to_string()));
+        }
+        let weights = self.variable(&self.input(node, 1)?)?;
+        let mut input = self.strip(&self.input(node, 0)?)?;
+        match self.network.variant.border(conv) {
+            Border::Explicit(border) => {
+                self.check_padding(node, "VALID")?;
+                input = self.padded(&input, border, &conv.name)?;
+            }
+            // A 1x1 window never leaves the map, so its padding does not matter.
+            Border::Same if conv.shape[0] > 1 => self.check_padding(node, "SAME")?,
+            Border::Same => {}
+        }
+        Ok((ConvNames { weights, shift }, input))
+    }
+
+    /// Zeros on all four sides; returns what they are put around.
+    fn padded(&self, tensor: &TensorName, border: usize, what: &str) -> Result<TensorName> {
+        let node = self.expect(tensor, &["Pad"], what)?;
+        let border = border as i64;
+        let paddings = self.integers(&self.input(node, 1)?)?;
+        if paddings != [0, 0, border, border, border, border, 0, 0] {
+            let message = format!("a border {paddings:?}, not {border} rows and columns on all sides");
+            return Err(mismatch(&node.name, message));
+        }
+        self.strip(&self.input(node, 0)?)
+    }
+
+    /// Local response normalisation; returns the input.
+    fn lrn(&self, lrn: &Lrn, tensor: &TensorName, what: &str) -> Result<TensorName> {
+        let node = self.expect(tensor, &["LRN"], what)?;
+        let radius = node.attr("depth_radius").and_then(Attr::as_int).unwrap_or(5);
+        let float = |name: &str, default| node.attr(name).and_then(Attr::as_float).unwrap_or(default);
+        let found = (radius, [float("bias", 1.0), float("alpha", 1.0), float("beta", 0.5)]);
+        let expected = (lrn.size as i64 / 2, [lrn.k, lrn.alpha / lrn.size as f32, Lrn::BETA]);
+        if found != expected {
+            let message = format!("depth_radius, bias, alpha and beta are {found:?}, not {expected:?}");
+            return Err(mismatch(&node.name, message));
+        }
+        self.strip(&self.input(node, 0)?)
+    }
+
+    /// Batch normalisation; returns the variables and the input.
+    fn batch_norm(&mut self, conv: &Conv, tensor: &TensorName) -> Result<(ShiftNames, TensorName)> {
         let norm =
-            self.expect(&norm, &["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"], &conv.name)?;
+            self.expect(tensor, &["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"], &conv.name)?;
         self.check_layout(norm)?;
         // The operation's own default, where the attribute is left out, is 1e-4.
         let epsilon = norm.attr("epsilon").and_then(Attr::as_float).unwrap_or(1e-4);
@@ -273,20 +353,7 @@ impl<'a> Matcher<'a> {
             [self.variable(&self.input(norm, 3)?)?, self.variable(&self.input(norm, 4)?)?]
         };
 
-        let convolution = self.input(norm, 0)?;
-        let node = self.expect(&convolution, &["Conv2D"], &conv.name)?;
-        self.check_layout(node)?;
-        self.check_windows(node, "strides", conv.stride)?;
-        if node.attr("dilations").and_then(Attr::as_ints).is_some_and(|dilations| dilations != [1; 4]) {
-            return Err(mismatch(&node.name, "a dilated convolution".to_string()));
-        }
-        // A 1x1 window never leaves the map, so its padding does not matter.
-        if conv.shape[0] > 1 {
-            self.check_same(node)?;
-        }
-        let weights = self.variable(&self.input(node, 1)?)?;
-        let input = self.strip(&self.input(node, 0)?)?;
-        Ok((ConvNames { weights, beta, moving }, input))
+        Ok((ShiftNames::BatchNorm { beta, moving }, self.input(norm, 0)?))
     }
 
     fn max_pool(&self, pool: Pool, tensor: &TensorName, what: &str) -> Result<TensorName> {
@@ -294,46 +361,70 @@ impl<'a> Matcher<'a> {
         self.check_layout(node)?;
         self.check_windows(node, "ksize", pool.size)?;
         self.check_windows(node, "strides", pool.stride)?;
-        self.check_same(node)?;
+        self.check_padding(node, "SAME")?;
         self.strip(&self.input(node, 0)?)
     }
 
     /// What happens to the picture before the first convolution: products and sums with constants.
     fn picture(&mut self, tensor: &TensorName) -> Result<()> {
-        let (mut scale, mut offset) = (1.0f64, 0.0f64);
+        // For each channel.
+        let (mut scale, mut offset) = ([1.0f64; 3], [0.0f64; 3]);
         let mut tensor = self.strip(tensor)?;
         for _ in 0..MAX_CHAIN {
             let node = self.node(&tensor)?;
             let op = node.op.as_str();
             if matches!(op, "Placeholder" | "PlaceholderWithDefault") {
-                self.found.affine = Affine { scale: [scale as f32; 3], offset: [offset as f32; 3] };
-                if !(scale.is_finite() && offset.is_finite()) {
-                    return Err(mismatch(&node.name, format!("pictures are scaled by {scale} and {offset}")));
+                let [scale, offset] = [scale, offset].map(|values| values.map(|value| value as f32));
+                self.found.affine = Affine { scale, offset };
+                if !scale.iter().chain(&offset).all(|value| value.is_finite()) {
+                    let message = format!("pictures are scaled by {scale:?} and {offset:?}");
+                    return Err(mismatch(&node.name, message));
                 }
                 self.found.images = tensor;
-                return Ok(());
+                return self.check_pools(node);
             }
             if !matches!(op, "Mul" | "Sub" | "Add" | "AddV2" | "RealDiv" | "Div") {
                 return Err(mismatch(&node.name, format!("{op} before the first convolution")));
             }
             let (left, right) = (self.input(node, 0)?, self.input(node, 1)?);
-            let (input, constant) = match (self.scalar(&right)?, self.scalar(&left)?) {
-                (Some(constant), _) => (left, f64::from(constant)),
-                (None, Some(constant)) if matches!(op, "Mul" | "Add" | "AddV2") => {
-                    (right, f64::from(constant))
-                }
+            let (input, constant) = match (self.per_channel(&right)?, self.per_channel(&left)?) {
+                (Some(constant), _) => (left, constant),
+                (None, Some(constant)) if matches!(op, "Mul" | "Add" | "AddV2") => (right, constant),
                 _ => return Err(mismatch(&node.name, format!("{op} of the picture with no constant"))),
             };
             // So far y = scale * x + offset; now x = input (op) constant.
-            match op {
-                "Mul" => scale *= constant,
-                "RealDiv" | "Div" => scale /= constant,
-                "Sub" => offset -= scale * constant,
-                _ => offset += scale * constant,
+            for ((scale, offset), constant) in scale.iter_mut().zip(&mut offset).zip(constant) {
+                match op {
+                    "Mul" => *scale *= constant,
+                    "RealDiv" | "Div" => *scale /= constant,
+                    "Sub" => *offset -= *scale * constant,
+                    _ => *offset += *scale * constant,
+                }
             }
             tensor = self.strip(&input)?;
         }
         Err(mismatch(&tensor.node, "a chain without end before the first convolution".to_string()))
+    }
+
+    /// Whether `SAME` pools are the network's, which for the paper's depends on the size of the pictures.
+    fn check_pools(&mut self, images: &Node) -> Result<()> {
+        if self.network.variant == Variant::Slim {
+            return Ok(());
+        }
+        let size = match images.attr("shape") {
+            Some(Attr::Shape(Some(shape))) => match shape[..] {
+                [_, Some(h), Some(w), _] => [h, w].map(|size| usize::try_from(size).unwrap_or(0)),
+                _ => [0; 2],
+            },
+            _ => [0; 2],
+        };
+        let fits = size.iter().all(|size| (MIN_SIZE..=MAX_PAPER_SIZE).contains(size));
+        if !fits || !self.network.pools_are_same(size) {
+            let message = format!("pictures of {}x{}, at which SAME pools are not Caffe's", size[0], size[1]);
+            return Err(mismatch(&images.name, message));
+        }
+        self.found.fixed_size = Some(size);
+        Ok(())
     }
 
     /// Finds out what an output is and remembers it. An output that is no value of the network has no role.
@@ -405,11 +496,12 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    fn check_same(&self, node: &Node) -> Result<()> {
-        match node.attr("padding").and_then(Attr::as_str) {
-            Some("SAME") => Ok(()),
-            other => Err(mismatch(&node.name, format!("padding {}, not SAME", other.unwrap_or("unknown")))),
+    fn check_padding(&self, node: &Node, expected: &str) -> Result<()> {
+        let found = node.attr("padding").and_then(Attr::as_str).unwrap_or("unknown");
+        if found != expected {
+            return Err(mismatch(&node.name, format!("padding {found}, not {expected}")));
         }
+        Ok(())
     }
 
     fn check_windows(&self, node: &Node, attr: &str, size: usize) -> Result<()> {
@@ -461,6 +553,21 @@ impl<'a> Matcher<'a> {
         Ok(if let [value] = values[..] { Some(value) } else { None })
     }
 
+    /// The value for each of three channels of a constant that is one for all of them, or one for each.
+    fn per_channel(&self, tensor: &TensorName) -> Result<Option<[f64; 3]>> {
+        let node = self.node(&self.strip(tensor)?)?;
+        if node.op != "Const" {
+            return Ok(None);
+        }
+        let constant = self.constant(node)?;
+        let is_per_channel = constant.shape().last() == Some(&3);
+        Ok(match constant.into_f32().unwrap_or_default()[..] {
+            [value] => Some([value.into(); 3]),
+            [red, green, blue] if is_per_channel => Some([red, green, blue].map(f64::from)),
+            _ => None,
+        })
+    }
+
     fn integers(&self, tensor: &TensorName) -> Result<Vec<i64>> {
         let node = self.node(&self.strip(tensor)?)?;
         match node.op.as_str() {
@@ -509,6 +616,40 @@ impl<'a> Matcher<'a> {
             Error::corrupt(format!("node {:?}", node.name), format!("it has no input {index}"))
         })
     }
+}
+
+/// What the moving averages of a graph for training keep at each step: of `m -= (m - x) * (1 - decay)`, the decay. `None`
+/// where there are no such averages, or not all of them keep the same.
+pub(crate) fn moving_average_decay(graph: &Graph, limits: &Limits) -> Option<f32> {
+    let operand = |node: &Node, index: usize| {
+        let mut node = graph.node(&node.tensors().nth(index)?.node)?;
+        for _ in 0..MAX_CHAIN {
+            if !matches!(node.op.as_str(), "Identity" | "PlaceholderWithDefault") {
+                return Some(node);
+            }
+            node = graph.node(&node.tensors().next()?.node)?;
+        }
+        None
+    };
+    let constant = |node: &Node| {
+        let tensor = node.attr("value").and_then(Attr::as_tensor)?.decode(limits).ok()?;
+        match tensor.into_f32().ok()?[..] {
+            [value] => Some(value),
+            _ => None,
+        }
+    };
+    let decay_of = |update: &Node| {
+        let product = operand(update, 1).filter(|node| node.op == "Mul")?;
+        (0..2).filter_map(|index| operand(product, index)).find_map(|rate| match rate.op.as_str() {
+            "Const" => constant(rate).map(|rate| 1.0 - rate),
+            "Sub" if operand(rate, 0).and_then(constant) == Some(1.0) => operand(rate, 1).and_then(constant),
+            _ => None,
+        })
+    };
+    let updates = |node: &&Node| matches!(node.op.as_str(), "AssignSub" | "AssignSubVariableOp");
+    let mut decays = graph.nodes().iter().filter(updates).map(decay_of);
+    let first = decays.next()??;
+    decays.all(|decay| decay == Some(first)).then_some(first).filter(|decay| (0.0..=1.0).contains(decay))
 }
 
 fn variable_nodes(graph: &Graph) -> impl Iterator<Item = &Node> {
