@@ -12,6 +12,7 @@ pub mod cache;
 pub mod calibration;
 pub mod classify;
 pub mod compare;
+pub mod distill;
 pub mod export;
 pub mod extractor;
 pub mod fetch;

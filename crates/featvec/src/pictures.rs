@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::image::{self, DecodeOptions, Orientation};
+use crate::image::{self, DecodeOptions, Decoded, Orientation};
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
 pub use array::{is_array, range_doubt, read_array};
@@ -71,11 +71,18 @@ impl Preparation {
     /// # Panics
     /// If `out` has another length.
     pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Orientation> {
-        let bytes = self.read(path)?;
         let [height, width] = self.size;
-        let decoded = image::decode(&bytes, &self.decode)?;
+        let decoded = self.decode(path)?;
         self.preset.prepare(&decoded.image, height, width, out);
         Ok(decoded.orientation)
+    }
+
+    /// Decodes the file `path`.
+    ///
+    /// # Errors
+    /// As of [`prepare`](Preparation::prepare).
+    pub(crate) fn decode(&self, path: &Path) -> Result<Decoded> {
+        image::decode(&self.read(path)?, &self.decode)
     }
 
     /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The

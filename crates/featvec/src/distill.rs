@@ -1,0 +1,296 @@
+//! Making a TF-Slim network that computes what the paper's network does, from photographs without labels and without a
+//! gradient step.
+//!
+//! The *teacher* is the paper's network with its trained numbers; the *student* is TF-Slim's, which has the same widths but
+//! no local response normalisation, 3x3 where the paper has 5x5, and other paddings. Both see the same photographs, and
+//! layer by layer each convolution of the student is fitted by least squares, on the student's own inputs, to what the
+//! teacher computes at the same place, so that it makes up for what the layers before it lack.
+
+mod agreement;
+mod cholesky;
+mod fit;
+mod layers;
+mod parallel;
+mod progress;
+mod random;
+mod student;
+mod views;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array2, Axis, concatenate};
+
+pub use agreement::{Agreement, measure};
+pub use progress::Progress;
+
+use crate::network::{Body, Conv, Mixed, Network, Variant};
+use crate::variables::Variables;
+use crate::{Error, ErrorKind, Result};
+use fit::{Fitted, Samples};
+use layers::{Filter, Layers, Map};
+use random::Random;
+
+/// How a student is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DistillOptions {
+    /// Views of each photograph: the whole, and parts of it, mirrored or not.
+    pub views: NonZeroUsize,
+    /// Pixels of each view's maps that filters are fitted at.
+    pub pixels: NonZeroUsize,
+    /// How strongly filters are drawn to the teacher's, against the variance of their inputs.
+    pub ridge: f64,
+    /// Times that the targets of outputs which the ReLU cuts are renewed.
+    pub passes: usize,
+    /// What the mean over all pixels of the last maps, which is the feature vector, counts for against each pixel.
+    pub pooled: f32,
+    /// What views and pixels depend on.
+    pub seed: u64,
+    /// Threads; the student does not depend on it.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for DistillOptions {
+    fn default() -> DistillOptions {
+        DistillOptions {
+            views: NonZeroUsize::new(2).unwrap(),
+            pixels: NonZeroUsize::new(96).unwrap(),
+            ridge: 1e-3,
+            passes: 8,
+            pooled: 0.0,
+            seed: 0,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// The maps of both networks for one view, at the same stage. Caffe pads the first convolution by three pixels on each
+/// side, TF-Slim by two before and three after; so the teacher sees the view without its first row and column and the student
+/// without its last, and all their maps lie above each other.
+struct Twins {
+    teacher: Map,
+    student: Map,
+}
+
+/// Makes the student of `teacher` from the photographs `paths`.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for a teacher of another variant or without classes, or where no photograph can be read;
+/// `fail` is told which could not be read, and why.
+pub fn distill(
+    teacher: &Variables,
+    paths: &[PathBuf],
+    options: &DistillOptions,
+    (progress, fail): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Path, &Error)),
+) -> Result<Variables> {
+    let classes = match teacher.network {
+        Network { variant: Variant::Paper, classes: Some(classes) } => classes,
+        Network { variant: Variant::Paper, classes: None } => {
+            return Err(Error::new(ErrorKind::Argument, "teacher", "it has no classes"));
+        }
+        Network { variant: Variant::Slim, .. } => {
+            let message = "the teacher must be the paper's network, and this is TF-Slim's already";
+            return Err(Error::new(ErrorKind::Argument, "teacher", message)
+                .with_hint("give BVLC GoogLeNet's caffemodel"));
+        }
+    };
+    teacher.check()?;
+    let network = Network { variant: Variant::Slim, classes: Some(classes + 1) };
+    let mut course = Course {
+        teacher: Layers::new(teacher),
+        student: student::untaught(network, teacher),
+        fitted: BTreeMap::new(),
+        twins: Vec::new(),
+        options,
+        progress,
+    };
+    course.first_stage(teacher, paths, fail)?;
+    let mut stage = 1;
+    while stage < course.student.stages.len() {
+        stage = course.stage(stage)?;
+    }
+    Ok(student::with_statistics(network, teacher, &course.fitted.into_values().collect::<Vec<_>>()))
+}
+
+/// Both networks on their way through the stages.
+struct Course<'a> {
+    teacher: Layers,
+    student: Layers,
+    /// What is known of the student's convolutions so far.
+    fitted: BTreeMap<usize, Fitted>,
+    twins: Vec<Twins>,
+    options: &'a DistillOptions,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Course<'_> {
+    /// Views of all photographs, and the first convolution, which is the teacher's but for how pictures are scaled, with
+    /// the pools behind it.
+    fn first_stage(
+        &mut self,
+        teacher: &Variables,
+        paths: &[PathBuf],
+        fail: &mut dyn FnMut(&Path, &Error),
+    ) -> Result<()> {
+        let DistillOptions { views, seed, threads, pixels, .. } = *self.options;
+        let Body::Conv(conv) = &self.student.stages[0].body else {
+            unreachable!("the first stage is a convolution")
+        };
+        let scale = teacher.affine;
+        let student_scale = self.student.network.variant.affine();
+        let (teacher, student) = (&self.teacher, &self.student);
+        let mut samples = Vec::new();
+        for (first, chunk) in paths.chunks(PICTURES).enumerate() {
+            let twins = parallel::map(threads, chunk.iter().enumerate(), |(index, path)| {
+                let picture = first * PICTURES + index;
+                let views = views::views(path, views.get(), (seed, picture))?;
+                let twins = views.iter().enumerate().map(|(view, image)| {
+                    let input = views::crop(image, 1, &scale);
+                    let mut teacher_map = teacher.stage(0, &input);
+                    teacher_map = teacher.pools(1, teacher_map);
+                    let input = views::crop(image, 0, &student_scale);
+                    let mut student_map = student.stage(0, &input);
+                    let windows = student.conv_windows(conv, &input);
+                    let mut random = Random::new(seed, &[0, picture, view]);
+                    let chosen = random.choose(pixels.get(), student_map.values.nrows());
+                    let patches = windows.patches(&input, chosen.iter().copied());
+                    let wanted = student_map.values.select(Axis(0), &chosen);
+                    student_map = student.pools(1, student_map);
+                    (Twins { teacher: teacher_map, student: student_map }, (patches, wanted))
+                });
+                Ok(twins.collect::<Vec<_>>())
+            });
+            for (path, twins) in chunk.iter().zip(twins) {
+                match twins {
+                    Ok(twins) => {
+                        for (twins, sample) in twins {
+                            self.twins.push(twins);
+                            samples.push(sample);
+                        }
+                    }
+                    Err(error) => fail(path, &error),
+                }
+            }
+            (self.progress)(Progress::Pictures { done: paths.len().min((first + 1) * PICTURES) });
+        }
+        if self.twins.is_empty() {
+            return Err(Error::new(ErrorKind::Argument, "", "there are no photographs that could be read")
+                .with_hint("some hundreds are needed, of all kinds of things"));
+        }
+        let described = Samples::new(samples).describe(vec![self.student.filters[0].clone()], threads);
+        self.fitted.extend(described.into_iter().enumerate());
+        Ok(())
+    }
+
+    /// Fits the stage `index`, takes the maps through it and the pools behind it, and returns the next stage.
+    fn stage(&mut self, index: usize) -> Result<usize> {
+        match self.student.stages[index].body.clone() {
+            Body::MaxPool(_) => return Ok(index + 1), // taken together with the stage before
+            Body::Conv(conv) => self.conv_stage(index, &conv)?,
+            Body::Mixed(mixed) => self.mixed_stage(index, &mixed)?,
+        }
+        let (student, threads) = (&self.student, self.options.threads);
+        parallel::map(threads, self.twins.iter_mut(), |twins| {
+            twins.student = student.pools(index + 1, student.stage(index, &twins.student));
+        });
+        Ok(index + 1)
+    }
+
+    fn conv_stage(&mut self, index: usize, conv: &Conv) -> Result<()> {
+        let first = self.student.first_conv(index);
+        let (teacher, student, options) = (&self.teacher, &self.student, self.options);
+        let samples = parallel::map(options.threads, self.twins.iter_mut().enumerate(), |(view, twins)| {
+            let map = teacher.stage(index, &twins.teacher);
+            let chosen = chosen(options, (index, view), &map);
+            let windows = student.conv_windows(conv, &twins.student);
+            let wanted = map.values.select(Axis(0), &chosen);
+            twins.teacher = teacher.pools(index + 1, map);
+            (windows.patches(&twins.student, chosen.iter().copied()), wanted)
+        });
+        let samples = Samples::new(samples);
+        self.fit(&[first], &samples, 0.0)
+    }
+
+    /// First what reads the module's input, then what reads a result of that.
+    fn mixed_stage(&mut self, index: usize, mixed: &Mixed) -> Result<()> {
+        let first = self.student.first_conv(index);
+        let last = index + 1 == self.student.stages.len();
+        let pooled = if last { self.options.pooled } else { 0.0 };
+        let (teacher, student, options) = (&self.teacher, &self.student, self.options);
+        let Body::Mixed(teachers) = &teacher.stages[index].body else {
+            unreachable!("the variants have the same stages")
+        };
+        struct Picked {
+            chosen: Vec<usize>,
+            input: Array2<f32>,
+            pooled: Array2<f32>,
+            wanted: [Array2<f32>; 6],
+        }
+        let picked = parallel::map(options.threads, self.twins.iter_mut().enumerate(), |(view, twins)| {
+            let maps = teacher.mixed(teachers, first, &twins.teacher);
+            let all = maps.concatenated();
+            let chosen = chosen(options, (index, view), &all);
+            twins.teacher = teacher.pools(index + 1, all);
+            let pick = |map: &Map| map.values.select(Axis(0), &chosen);
+            let [b0, b1, b2, b3] = &maps.branches;
+            let [r1, r2] = &maps.reduced;
+            Picked {
+                input: pick(&twins.student),
+                pooled: pick(&student.pool_windows(mixed.pool, &twins.student).max(&twins.student)),
+                wanted: [b0, r1, b1, r2, b2, b3].map(pick),
+                chosen,
+            }
+        });
+        let wanted = |convs: &'static [usize]| {
+            picked.iter().map(move |picked| {
+                let wanted: Vec<_> = convs.iter().map(|conv| picked.wanted[*conv].view()).collect();
+                concatenate(Axis(1), &wanted).expect("the same pixels")
+            })
+        };
+        // Those that read the same map are fitted as one.
+        let inputs = picked.iter().map(|picked| picked.input.clone());
+        self.fit(&[first, first + 1, first + 3], &Samples::new(inputs.zip(wanted(&[0, 1, 3]))), pooled)?;
+        let inputs = picked.iter().map(|picked| picked.pooled.clone());
+        self.fit(&[first + 5], &Samples::new(inputs.zip(wanted(&[5]))), pooled)?;
+        let branches: [(&[Conv; 2], &'static [usize]); 2] = [(&mixed.branch_1, &[2]), (&mixed.branch_2, &[4])];
+        for (branch, conv) in branches {
+            let student = &self.student;
+            let jobs = self.twins.iter().zip(&picked);
+            let patches = parallel::map(options.threads, jobs, |(twins, picked)| {
+                let reduced = student.conv((&branch[0], first + conv[0] - 1), &twins.student);
+                let windows = student.conv_windows(&branch[1], &reduced);
+                windows.patches(&reduced, picked.chosen.iter().copied())
+            });
+            let samples = Samples::new(patches.into_iter().zip(wanted(conv)));
+            self.fit(&[first + conv[0]], &samples, pooled)?;
+        }
+        Ok(())
+    }
+
+    /// Fits the convolutions `convs`, which have the same inputs, around the teacher's filters or the centres of them.
+    fn fit(&mut self, convs: &[usize], samples: &Samples, pooled: f32) -> Result<()> {
+        let DistillOptions { ridge, passes, threads, .. } = *self.options;
+        let options = fit::Options { ridge, passes, pooled, threads };
+        let priors: Vec<&Filter> = convs.iter().map(|conv| &self.student.filters[*conv]).collect();
+        let fitted = samples.fit(&priors, &options).ok_or_else(|| {
+            let message =
+                format!("convolution {} cannot be fitted: its inputs are not finite, or all the same", convs[0]);
+            Error::new(ErrorKind::Argument, "", message).with_hint("give more and other photographs")
+        })?;
+        for (conv, fitted) in convs.iter().zip(fitted) {
+            self.student.filters[*conv] = fitted.filter.clone();
+            (self.progress)(Progress::Fitted { conv: *conv, error: fitted.error });
+            self.fitted.insert(*conv, fitted);
+        }
+        Ok(())
+    }
+}
+
+/// Photographs that are decoded between two words of progress.
+const PICTURES: usize = 32;
+
+/// The pixels of a stage's maps at which a view counts.
+fn chosen(options: &DistillOptions, (stage, view): (usize, usize), map: &Map) -> Vec<usize> {
+    Random::new(options.seed, &[stage, view]).choose(options.pixels.get(), map.values.nrows())
+}

@@ -1,0 +1,187 @@
+//! A convolution fitted by least squares to what another network's computes, aware of the ReLU behind both.
+
+use std::num::NonZeroUsize;
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, concatenate};
+
+use super::cholesky::Cholesky;
+use super::layers::Filter;
+use super::parallel;
+
+/// How filters are fitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// How strongly filters are drawn to their priors: 1 as strongly as by the mean input's own variance.
+    pub ridge: f64,
+    /// Times that the targets of inactive outputs are renewed.
+    pub passes: usize,
+    /// What the mean over a picture counts for, against each of its pixels.
+    pub pooled: f32,
+    pub threads: NonZeroUsize,
+}
+
+/// Inputs and wanted outputs of a convolution at some pixels of many pictures.
+#[derive(Default)]
+pub(super) struct Samples {
+    /// Of groups of pictures: inputs with a column of ones, and wanted outputs, which are zero where the ReLU cuts.
+    groups: Vec<(Array2<f32>, Array2<f32>)>,
+    /// Rows of a picture.
+    rows: usize,
+}
+
+/// A fitted filter and what is known of its sums without biases over the samples.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    pub filter: Filter,
+    pub mean: Vec<f64>,
+    pub variance: Vec<f64>,
+    /// The squared error behind the ReLU, as a part of the wanted outputs' squares.
+    pub error: f64,
+}
+
+/// Pictures whose rows make one product.
+const GROUP: usize = 16;
+
+/// Groups whose sums are in memory at once.
+const WAVE: usize = 8;
+
+impl Samples {
+    /// Of each picture, inputs and wanted outputs at the same number of pixels.
+    pub fn new(pictures: impl IntoIterator<Item = (Array2<f32>, Array2<f32>)>) -> Samples {
+        let mut samples = Samples::default();
+        let pictures: Vec<_> = pictures.into_iter().collect();
+        for group in pictures.chunks(GROUP) {
+            let inputs: Vec<_> = group.iter().map(|(inputs, _)| inputs.view()).collect();
+            let outputs: Vec<_> = group.iter().map(|(_, outputs)| outputs.view()).collect();
+            let stacked = |views: &[ArrayView2<'_, f32>]| {
+                concatenate(Axis(0), views).expect("pictures have the same columns")
+            };
+            let inputs = stacked(&inputs);
+            let ones = Array2::ones((inputs.nrows(), 1));
+            samples.rows = group[0].1.nrows();
+            samples.groups.push((
+                concatenate(Axis(1), &[inputs.view(), ones.view()]).expect("as many rows"),
+                stacked(&outputs),
+            ));
+        }
+        samples
+    }
+
+    /// The sum over all groups of what `part` gives for each, in `f64` and in their order whatever the threads.
+    fn sum(
+        &self,
+        threads: NonZeroUsize,
+        part: impl Fn(&Array2<f32>, &Array2<f32>) -> Array2<f32> + Sync,
+    ) -> Array2<f64> {
+        let mut sum: Option<Array2<f64>> = None;
+        for wave in self.groups.chunks(WAVE) {
+            for part in parallel::map(threads, wave, |(inputs, outputs)| part(inputs, outputs)) {
+                let sum = sum.get_or_insert_with(|| Array2::zeros(part.raw_dim()));
+                sum.zip_mut_with(&part, |sum, x| *sum += f64::from(*x));
+            }
+        }
+        sum.unwrap_or_default()
+    }
+
+    /// Adds to the rows of each picture `weight` times their mean.
+    fn add_means(&self, mut rows: ArrayViewMut2<'_, f32>, weight: f32) {
+        if weight > 0.0 {
+            for mut picture in rows.axis_chunks_iter_mut(Axis(0), self.rows) {
+                let mean = picture.mean_axis(Axis(0)).expect("a picture has rows");
+                picture.scaled_add(weight, &mean);
+            }
+        }
+    }
+
+    /// The filters whose outputs behind the ReLU are closest to those wanted, near `priors`, whose outputs lie side by
+    /// side; none where the equations cannot be solved.
+    ///
+    /// Where an output is wanted to be zero, anything below is as good: its target is what the last pass gave, cut at zero.
+    /// Each such pass brings the error down, and all have the same equations but for their right side.
+    pub fn fit(&self, priors: &[&Filter], options: &Options) -> Option<Vec<Fitted>> {
+        let Options { threads, pooled, .. } = *options;
+        let mut gram = self.sum(threads, |inputs, _| {
+            let mut weighted = inputs.clone();
+            self.add_means(weighted.view_mut(), pooled);
+            inputs.t().dot(&weighted)
+        });
+        let inputs = gram.nrows() - 1;
+        let count = gram[[inputs, inputs]];
+        let variance: f64 =
+            (0..inputs).map(|i| gram[[i, i]] - gram[[i, inputs]].powi(2) / count).sum::<f64>() / inputs as f64;
+        let ridge = options.ridge * variance.max(f64::MIN_POSITIVE);
+        (0..inputs).for_each(|i| gram[[i, i]] += ridge);
+        let factor = Cholesky::new(gram)?;
+
+        let views: Vec<_> = priors.iter().map(|prior| prior.0.view()).collect();
+        let prior = concatenate(Axis(1), &views).expect("filters of the same inputs").mapv(f64::from);
+        let mut filter = prior.clone();
+        for pass in 0..options.passes {
+            let current = filter.mapv(|x| x as f32);
+            let mut step = self.sum(threads, |inputs, outputs| {
+                let mut residual = inputs.dot(&current);
+                residual.zip_mut_with(outputs, |x, wanted| {
+                    *x = if *wanted > 0.0 { wanted - *x } else { -x.max(0.0) };
+                });
+                self.add_means(residual.view_mut(), pooled);
+                inputs.t().dot(&residual)
+            });
+            let mut pull = (&prior - &filter) * ridge;
+            pull.row_mut(inputs).fill(0.0);
+            step += &pull;
+            factor.solve(&mut step);
+            // Passes approach their end from one side.
+            let stride = if pass == 0 { 1.0 } else { OVERSTEP };
+            filter.scaled_add(stride, &step);
+        }
+        let mut rest = filter.mapv(|x| x as f32);
+        let filters = priors.iter().map(|prior| {
+            let (filter, others) = rest.view().split_at(Axis(1), prior.0.ncols());
+            let filter = Filter(filter.to_owned());
+            rest = others.to_owned();
+            filter
+        });
+        let filters = filters.collect();
+        Some(self.describe(filters, threads))
+    }
+
+    /// Filters whose outputs lie side by side, with their statistics over the samples.
+    pub fn describe(&self, filters: Vec<Filter>, threads: NonZeroUsize) -> Vec<Fitted> {
+        let views: Vec<_> = filters.iter().map(|filter| filter.0.view()).collect();
+        let all = concatenate(Axis(1), &views).expect("filters of the same inputs");
+        let bias = all.row(all.nrows() - 1);
+        let sums = self.sum(threads, |inputs, wanted| {
+            let mut sums = Array2::zeros((4, all.ncols()));
+            let results = inputs.dot(&all);
+            for (result, wanted) in results.outer_iter().zip(wanted.outer_iter()) {
+                for (i, (x, wanted)) in result.iter().zip(wanted).enumerate() {
+                    let plain = x - bias[i];
+                    sums[[0, i]] += plain;
+                    sums[[1, i]] += plain * plain;
+                    sums[[2, i]] += (x.max(0.0) - wanted).powi(2);
+                    sums[[3, i]] += wanted * wanted;
+                }
+            }
+            sums
+        });
+        let rows = self.groups.iter().map(|(inputs, _)| inputs.nrows()).sum::<usize>() as f64;
+        let mut columns = sums.columns().into_iter();
+        let fitted = filters.into_iter().map(|filter| {
+            let mut fitted = Fitted { mean: Vec::new(), variance: Vec::new(), error: 0.0, filter };
+            let mut wanted = 0.0;
+            for sums in columns.by_ref().take(fitted.filter.0.ncols()) {
+                let mean = sums[0] / rows;
+                fitted.mean.push(mean);
+                fitted.variance.push(sums[1] / rows - mean * mean);
+                fitted.error += sums[2];
+                wanted += sums[3];
+            }
+            fitted.error /= f64::max(wanted, f64::MIN_POSITIVE);
+            fitted
+        });
+        fitted.collect()
+    }
+}
+
+/// How far a pass goes beyond what its equations say; below 2 it comes nearer every time.
+const OVERSTEP: f64 = 1.6;

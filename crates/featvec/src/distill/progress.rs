@@ -1,0 +1,18 @@
+//! How far the making of a student has come.
+
+/// What has just been done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress {
+    /// So many photographs have been read.
+    Pictures {
+        /// How many.
+        done: usize,
+    },
+    /// A convolution has been fitted.
+    Fitted {
+        /// Which, in the order of [`Network::convs`](crate::network::Network::convs).
+        conv: usize,
+        /// The squared error left behind its ReLU, as a part of the squares of what the teacher computes there.
+        error: f64,
+    },
+}

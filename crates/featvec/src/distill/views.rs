@@ -1,0 +1,75 @@
+//! Views of photographs: the whole picture, and parts of it, mirrored or not.
+
+use std::path::Path;
+
+use featvec_kernels::Affine;
+use ndarray::Array2;
+
+use super::layers::Map;
+use super::random::Random;
+use crate::image::Rgb8;
+use crate::network::DEFAULT_SIZE;
+use crate::pictures::Preparation;
+use crate::{Preset, Result};
+
+/// Height and width of a view: teacher and student see it one pixel apart (see [`super::Twins`]).
+pub(super) const SIZE: [usize; 2] = [DEFAULT_SIZE[0] + 1, DEFAULT_SIZE[1] + 1];
+
+/// The smallest part of a picture's area that a view shows.
+const MIN_AREA: f64 = 0.35;
+
+/// The narrowest view, width by height, before it is squashed to a square.
+const MIN_ASPECT: f64 = 0.75;
+
+/// `count` views of the picture in the file `path`, `[h, w, 3]` in [0, 1] of [`SIZE`]: the first shows all of it; what the
+/// others show depends on `seed` and `picture`. Presets take turns, so that the student knows smooth pictures and sharp ones.
+///
+/// # Errors
+/// Those of [`Preparation::prepare`].
+pub(super) fn views(path: &Path, count: usize, (seed, picture): (u64, usize)) -> Result<Vec<Vec<f32>>> {
+    let image = Preparation::new(Preset::KerasPil, SIZE).decode(path)?.image;
+    let view = |index: usize| {
+        let random = &mut Random::new(seed, &[picture, index]);
+        let [h, w] = SIZE;
+        let mut out = vec![0.0; h * w * 3];
+        let part = if index == 0 { image.clone() } else { part(&image, random) };
+        let preset = if index % 2 == 0 { Preset::KerasPil } else { Preset::Tf1Retrain };
+        preset.prepare(&part, h, w, &mut out);
+        out
+    };
+    Ok((0..count).map(view).collect())
+}
+
+/// A part of `image`, mirrored half of the time.
+fn part(image: &Rgb8, random: &mut Random) -> Rgb8 {
+    let area = MIN_AREA + (1.0 - MIN_AREA) * random.unit();
+    let aspect = MIN_ASPECT.powf(2.0 * random.unit() - 1.0);
+    let side = |len: usize, part: f64| ((len as f64 * part).round() as usize).clamp(1, len);
+    let width = side(image.width(), (area * aspect).sqrt());
+    let height = side(image.height(), (area / aspect).sqrt());
+    let left = random.below(image.width() - width + 1);
+    let top = random.below(image.height() - height + 1);
+    let mirrored = random.unit() < 0.5;
+    let mut data = Vec::with_capacity(width * height * 3);
+    for y in top..top + height {
+        let start = (y * image.width() + left) * 3;
+        let row = &image.data()[start..start + width * 3];
+        if mirrored {
+            row.rchunks_exact(3).for_each(|pixel| data.extend_from_slice(pixel));
+        } else {
+            data.extend_from_slice(row);
+        }
+    }
+    Rgb8::from_pixels(width, height, data).expect("as many bytes as pixels")
+}
+
+/// What a network that reads pictures scaled by `affine` is given of a view: all but the first `skipped` rows and columns,
+/// and as much less at the end as makes it one pixel smaller than the view.
+pub(super) fn crop(view: &[f32], skipped: usize, affine: &Affine) -> Map {
+    let [h, w] = DEFAULT_SIZE;
+    let values = Array2::from_shape_fn((h * w, 3), |(pixel, channel)| {
+        let (y, x) = (pixel / w + skipped, pixel % w + skipped);
+        view[(y * SIZE[1] + x) * 3 + channel] * affine.scale[channel] + affine.offset[channel]
+    });
+    Map { width: w, values }
+}
