@@ -7,6 +7,7 @@
 //! filter row for the first convolution on the picture itself. No im2col anywhere.
 
 use core::ops::Range;
+use std::sync::Arc;
 
 use crate::arena::Aligned;
 use crate::group::Slot;
@@ -15,6 +16,7 @@ use crate::map::{Element, Image, Map};
 use crate::prefetch;
 use crate::quantize::{ByteFilter, Channel};
 use crate::simd::{Dot, Simd};
+use crate::team::Team;
 
 pub(crate) const MAX_ROWS: usize = 14;
 pub(crate) const MAX_VECTORS: usize = 4;
@@ -166,19 +168,10 @@ pub struct Branch<'a> {
 
 /// A convolution made ready to run: checked, packed, with all offsets known.
 pub(crate) struct Conv {
-    /// The first input element of output pixel (0, 0), and the steps to the next row and column.
-    base: usize,
-    row_step: usize,
-    pixel_step: usize,
-    segments: Vec<usize>,
-    depth: usize,
-    input: Range<usize>,
+    source: Source,
     panels: Vec<Panel>,
     tiles: &'static Tiles,
-    shape: TileShape,
-    packed: Aligned,
-    bias: Aligned,
-    factors: Aligned,
+    filter: Packed,
     outputs: Vec<Output>,
     output_ranges: Vec<Range<usize>>,
     h: usize,
@@ -200,6 +193,16 @@ enum TileShape {
     Any,
 }
 
+/// The numbers of a convolution as the micro-kernels read them.
+struct Packed {
+    /// `[panel][depth][vectors][lanes]`.
+    weights: Arc<Aligned>,
+    /// `[vectors][lanes]`; none if the bare sums are wanted.
+    bias: Aligned,
+    /// `[vectors][lanes]`, where the input is bytes.
+    factors: Aligned,
+}
+
 /// Some vectors of output channels that a tile computes together.
 struct Panel {
     outputs: Range<usize>,
@@ -212,6 +215,105 @@ struct Output {
     pitch: usize,
     pixel_step: usize,
     floor: f32,
+}
+
+impl Output {
+    /// The vector of a map from channel `column` on, where a word holds `per_word` channels.
+    fn of(map: &Map, column: usize, per_word: usize) -> Output {
+        let (block, lane) = (column / map.lanes(), column % map.lanes());
+        Output {
+            origin: map.origin(block) + lane / per_word,
+            pitch: map.pitch(),
+            pixel_step: map.words(),
+            floor: f32::NEG_INFINITY,
+        }
+    }
+}
+
+/// Cuts outputs into panels of at most `width` vectors, each of which takes `vector_len` elements of the filter. A tile
+/// has one floor, so a panel ends where the ReLU does.
+fn panels(outputs: &[Output], width: usize, vector_len: usize) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    let mut first = 0;
+    while first < outputs.len() {
+        let same = outputs[first..].iter().take_while(|o| o.floor == outputs[first].floor).count();
+        let end = first + same.min(width);
+        panels.push(Panel { outputs: first..end, packed: first * vector_len });
+        first = end;
+    }
+    panels
+}
+
+/// Which row of the filter matrix `[kh * kw * ic, oc]` each element of the depth meets, for a map in blocks of `lanes`
+/// channels; none for the channels that only fill up a block.
+fn depth_rows([kh, kw, ic]: [usize; 3], lanes: usize) -> Vec<Option<usize>> {
+    let mut rows = Vec::new();
+    for first in (0..ic).step_by(lanes) {
+        for tap in 0..kh * kw {
+            rows.extend((first..first + lanes).map(|channel| (channel < ic).then_some(tap * ic + channel)));
+        }
+    }
+    rows
+}
+
+/// Packs some of the depth of a panel of `f32`, `[depth][vectors][lanes]`: a vector of the filter from each of `columns`.
+fn pack_rows<'a>(
+    columns: impl Iterator<Item = (Filter<'a>, usize)> + Clone,
+    depth_rows: &[Option<usize>],
+    lanes: usize,
+    to: &mut [f32],
+) {
+    let mut vectors = to.chunks_exact_mut(lanes);
+    for row in depth_rows {
+        for ((filter, column), to) in columns.clone().zip(&mut vectors) {
+            if let Some(row) = row {
+                let oc = filter.shape[3];
+                copy_from(&filter.weights[row * oc..(row + 1) * oc], column, to);
+            }
+        }
+    }
+}
+
+/// A filter packed for one instruction set, without bias, to be packed anew whenever its weights change.
+pub(crate) struct PackedFilter {
+    weights: Arc<Aligned>,
+    /// The micro-kernel whose panels it is packed in.
+    tile_name: &'static str,
+    shape: [usize; 4],
+}
+
+/// Elements of the depth that are packed as one item.
+const PACKED_ROWS: usize = 256;
+
+impl PackedFilter {
+    /// Room for a filter of `[kh, kw, ic, oc]`, all zero.
+    pub(crate) fn new(kernels: &Kernels, shape: [usize; 4]) -> PackedFilter {
+        let [kh, kw, ic, oc] = shape;
+        let lanes = kernels.lanes();
+        let len = kh * kw * ic.next_multiple_of(lanes) * oc.next_multiple_of(lanes);
+        PackedFilter { weights: Aligned::zeroed(len).into(), tile_name: kernels.tile_name(), shape }
+    }
+
+    /// Packs `weights`, `[kh, kw, ic, oc]`, on all threads.
+    pub(crate) fn pack(&mut self, kernels: &Kernels, team: &Team, weights: &[f32]) {
+        let lanes = kernels.lanes();
+        let [kh, kw, ic, oc] = self.shape;
+        let filter = Filter { weights, bias: &[], shape: self.shape };
+        let rows = depth_rows([kh, kw, ic], lanes);
+        let mut rest = &mut Arc::get_mut(&mut self.weights).expect("no convolution runs meanwhile")[..];
+        let mut items = Vec::new();
+        for first in (0..oc).step_by(kernels.tiles.vectors() * lanes) {
+            let columns = (first..oc.min(first + kernels.tiles.vectors() * lanes)).step_by(lanes);
+            let vectors = columns.len() * lanes;
+            let (panel, others) = rest.split_at_mut(rows.len() * vectors);
+            rest = others;
+            let parts = rows.chunks(PACKED_ROWS).zip(panel.chunks_mut(PACKED_ROWS * vectors));
+            items.extend(parts.map(|(rows, to)| (columns.clone(), rows, to)));
+        }
+        team.share_out(items, &|(columns, rows, to)| {
+            pack_rows(columns.map(|column| (filter, column)), rows, lanes, to);
+        });
+    }
 }
 
 /// A chunk of input that stays in the second-level cache while all panels pass over it.
@@ -227,32 +329,33 @@ impl Conv {
         assert_eq!(ic, channels, "the filter reads other channels than the map has");
         assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
         assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
-        let mut segments = Vec::new();
-        let mut depth_rows = Vec::new();
-        for block in 0..input.blocks() {
-            for ky in 0..kh {
-                segments.push(block * input.plane() + ky * input.pitch());
-                for kx in 0..kw {
-                    for channel in block * lanes..(block + 1) * lanes {
-                        depth_rows.push((channel < ic).then_some((ky * kw + kx) * ic + channel));
-                    }
-                }
-            }
-        }
-        let source = Source {
-            base: input.origin(0) - kh / 2 * input.pitch() - kw / 2 * input.words(),
-            row_step: input.pitch(),
-            pixel_step: input.words(),
-            segments,
-            depth: kw * input.words(),
-            range: input.range(),
-            tiles: TileShape::Map,
-            bytes: match input.element() {
-                Element::F32 => None,
-                Element::U8 { step } => Some(vec![Channel { step, zero: 0 }; ic]),
-            },
-        };
-        Conv::pack(kernels, source, [h, w], (branches, &depth_rows))
+        let rows = depth_rows([kh, kw, ic], lanes);
+        Conv::pack(kernels, Source::of_map(input, [kh, kw, ic]), [h, w], (branches, &rows))
+    }
+
+    /// The bare sums of a stride-1 convolution of a blocked map of `f32`, with zero padding of half the filter's size.
+    pub(crate) fn sums(kernels: &'static Kernels, input: Map, filter: &PackedFilter, output: Map) -> Conv {
+        let [kh, kw, ic, oc] = filter.shape;
+        let [channels, h, w] = input.shape();
+        assert_eq!(
+            [input.lanes(), output.lanes()],
+            [kernels.lanes(); 2],
+            "maps in blocks of another instruction set"
+        );
+        assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
+        assert_eq!(ic, channels, "the filter reads other channels than the map has");
+        assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
+        assert_eq!(output.shape(), [oc, h, w], "the output map does not fit");
+        let outputs =
+            (0..output.blocks()).map(|block| Output::of(&output, block * output.lanes(), 1)).collect();
+        let none = || Aligned::zeroed(0);
+        let packed = Packed { weights: filter.weights.clone(), bias: none(), factors: none() };
+        Conv::assemble(
+            &kernels.tiles,
+            Source::of_map(input, [kh, kw, ic]),
+            (outputs, vec![output.range()], [h, w]),
+            packed,
+        )
     }
 
     /// A convolution of the padded picture with the given stride.
@@ -281,6 +384,7 @@ impl Conv {
             pixel_step: image.words() * stride,
             segments: (0..kh).map(|ky| ky * image.pitch()).collect(),
             depth: kw * image.words(),
+            taps: kh * kw,
             range: image.range(),
             tiles: if stride == 2 { TileShape::Image } else { TileShape::Any },
             bytes: image.levels.map(|levels| {
@@ -327,13 +431,8 @@ impl Conv {
                 _ => panic!("a convolution from bytes to `f32`, or from `f32` to bytes"),
             }
             for column in (0..output.blocks() * output.lanes()).step_by(lanes) {
-                let (block, lane) = (column / output.lanes(), column % output.lanes());
-                outputs.push(Output {
-                    origin: output.origin(block) + lane / per_word,
-                    pitch: output.pitch(),
-                    pixel_step: output.words(),
-                    floor: if branch.relu { 0.0 } else { f32::NEG_INFINITY },
-                });
+                let floor = if branch.relu { 0.0 } else { f32::NEG_INFINITY };
+                outputs.push(Output { floor, ..Output::of(output, column, per_word) });
                 columns.push((index, column));
             }
         }
@@ -341,28 +440,20 @@ impl Conv {
         let mut packed = Aligned::zeroed(depth_rows.len() / per_word * outputs.len() * lanes);
         let mut bias = Aligned::zeroed(outputs.len() * lanes);
         let mut factors = Aligned::zeroed(byte_filters.first().map_or(0, |_| bias.len()));
-        let mut panels = Vec::new();
-        let mut next = 0;
-        let mut first = 0;
-        while first < outputs.len() {
-            // A tile has one floor, so a panel ends where the ReLU does.
-            let same = outputs[first..].iter().take_while(|o| o.floor == outputs[first].floor).count();
-            let width = same.min(tiles.vectors());
-            let panel = first..first + width;
-            panels.push(Panel { outputs: panel.clone(), packed: next });
-            for rows in depth_rows.chunks_exact(per_word) {
-                for &(branch, column) in &columns[panel.clone()] {
-                    if let Some(filter) = byte_filters.get(branch) {
-                        filter.fill(rows, column, &mut packed.words_mut()[next..next + lanes]);
-                    } else if let Some(row) = rows[0] {
-                        let filter = &branches[branch].filter;
-                        let from = &filter.weights[row * filter.shape[3]..][..filter.shape[3]];
-                        copy_from(from, column, &mut packed[next..next + lanes]);
-                    }
-                    next += lanes;
-                }
+        for panel in panels(&outputs, tiles.vectors(), depth_rows.len() / per_word * lanes) {
+            let columns = &columns[panel.outputs];
+            if byte_filters.is_empty() {
+                let columns = columns.iter().map(|&(branch, column)| (branches[branch].filter, column));
+                pack_rows(columns, depth_rows, lanes, &mut packed[panel.packed..]);
+                continue;
             }
-            first = panel.end;
+            let vectors = packed.words_mut()[panel.packed..].chunks_exact_mut(lanes);
+            let places = depth_rows
+                .chunks_exact(per_word)
+                .flat_map(|rows| columns.iter().map(move |column| (rows, column)));
+            for ((rows, &(branch, column)), words) in places.zip(vectors) {
+                byte_filters[branch].fill(rows, column, words);
+            }
         }
         for (index, &(branch, column)) in columns.iter().enumerate() {
             let place = index * lanes..(index + 1) * lanes;
@@ -379,7 +470,17 @@ impl Conv {
                 }
             }
         }
+        let output_ranges = branches.iter().map(|branch| branch.output.range()).collect();
+        let packed = Packed { weights: packed.into(), bias, factors };
+        Conv::assemble(tiles, source, (outputs, output_ranges, [h, w]), packed)
+    }
 
+    fn assemble(
+        tiles: &'static Tiles,
+        source: Source,
+        (outputs, output_ranges, [h, w]): (Vec<Output>, Vec<Range<usize>>, [usize; 2]),
+        filter: Packed,
+    ) -> Conv {
         let last = source.base
             + (h - 1) * source.row_step
             + (w - 1) * source.pixel_step
@@ -388,32 +489,15 @@ impl Conv {
         assert!(last <= source.range.end, "the convolution reads past its input");
 
         let tile_rows = tiles.rows();
-        let [kh, kw, _, _] = branches[0].filter.shape;
-        let pixel_words = (depth_rows.len() / per_word).div_ceil(kh * kw);
+        let depth = source.segments.len() * source.depth;
+        // How much of the input belongs to a pixel: the taps are its neighbours.
+        let pixel_words = depth.div_ceil(source.taps);
         let in_chunk = (CHUNK_WORDS / pixel_words / tile_rows).clamp(1, (h * w).div_ceil(tile_rows));
         // At least four chunks where there are enough tiles, so that threads finish together.
         let chunk = in_chunk.min((h * w).div_ceil(tile_rows).div_ceil(4)).max(1) * tile_rows;
-        let by_panel = packed.len() > source.range.len();
-        Conv {
-            base: source.base,
-            row_step: source.row_step,
-            pixel_step: source.pixel_step,
-            segments: source.segments,
-            depth: source.depth,
-            input: source.range,
-            panels,
-            tiles,
-            shape: source.tiles,
-            packed,
-            bias,
-            factors,
-            outputs,
-            output_ranges: branches.iter().map(|branch| branch.output.range()).collect(),
-            h,
-            w,
-            chunk,
-            by_panel,
-        }
+        let by_panel = filter.weights.len() > source.range.len();
+        let panels = panels(&outputs, tiles.vectors(), depth * tiles.lanes);
+        Conv { source, panels, tiles, filter, outputs, output_ranges, h, w, chunk, by_panel }
     }
 
     /// The name of its micro-kernel.
@@ -422,7 +506,7 @@ impl Conv {
     }
 
     pub(crate) fn reads(&self) -> Range<usize> {
-        self.input.clone()
+        self.source.range.clone()
     }
 
     pub(crate) fn writes(&self) -> &[Range<usize>] {
@@ -457,27 +541,29 @@ impl Conv {
         };
         let panel = &self.panels[panel];
         let outputs = &self.outputs[panel.outputs.clone()];
-        let sizes = match self.shape {
+        let sizes = match self.source.tiles {
             TileShape::Map => self.tiles.of_map,
             TileShape::Image | TileShape::Any => self.tiles.of_image,
         };
         let (tiles, run) = match (sizes[outputs.len() - 1], self.tiles.run) {
-            (tiles, 2..) if matches!(self.shape, TileShape::Any) => (&tiles[..1], 1),
+            (tiles, 2..) if matches!(self.source.tiles, TileShape::Any) => (&tiles[..1], 1),
             (tiles, run) => (tiles, run),
         };
+        let source = &self.source;
+        let bias = self.filter.bias.get(panel.outputs.start * lanes..).filter(|bias| !bias.is_empty());
         let mut tile = Tile {
             rows: [core::ptr::null(); MAX_ROWS],
-            segments: &self.segments,
-            depth: self.depth,
-            panel: self.packed[panel.packed..].as_ptr(),
+            segments: &source.segments,
+            depth: source.depth,
+            panel: self.filter.weights[panel.packed..].as_ptr(),
             next_panel: core::ptr::null(),
-            rows_ahead: tiles.len() * self.pixel_step,
-            bias: self.bias[panel.outputs.start * lanes..].as_ptr(),
-            factors: self.factors.as_ptr().wrapping_add(panel.outputs.start * lanes),
+            rows_ahead: tiles.len() * source.pixel_step,
+            bias: bias.map_or(core::ptr::null(), |bias| bias.as_ptr()),
+            factors: self.filter.factors.as_ptr().wrapping_add(panel.outputs.start * lanes),
             floor: outputs[0].floor,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
         };
-        let base = slot.at(self.base);
+        let base = slot.at(source.base);
         let mut origins = [core::ptr::null_mut(); MAX_VECTORS];
         for (origin, output) in origins.iter_mut().zip(outputs) {
             *origin = slot.at(output.origin);
@@ -485,16 +571,17 @@ impl Conv {
         let end = self.chunk.min(self.h * self.w - chunk * self.chunk);
         let (mut y, mut x) = (chunk * self.chunk / self.w, chunk * self.chunk % self.w);
         // The first tiles of a map ask for the panel that follows, each for a part of it.
-        let lines = self.segments.len() * self.depth * LINE;
-        let next_panel = tile.panel.wrapping_add(self.segments.len() * self.depth * outputs.len() * lanes);
+        let depth = source.segments.len() * source.depth;
+        let lines = depth * LINE;
+        let next_panel = tile.panel.wrapping_add(depth * outputs.len() * lanes);
         let mut pixel = 0;
         while pixel < end {
             let part = (chunk * self.chunk + pixel) / tiles.len();
             tile.next_panel = next_panel.wrapping_add(part.min(outputs.len()) * lines);
             let mut count = 0;
             for r in 0..MAX_ROWS {
-                // SAFETY: `pack` checked the last pixel's input; outputs are pixels of maps in the slot.
-                tile.rows[r] = unsafe { base.add(y * self.row_step + x * self.pixel_step) };
+                // SAFETY: `assemble` checked the last pixel's input; outputs are pixels of maps in the slot.
+                tile.rows[r] = unsafe { base.add(y * source.row_step + x * source.pixel_step) };
                 for (v, output) in outputs.iter().enumerate() {
                     // SAFETY: as above.
                     tile.outputs[v][r] = unsafe { origins[v].add(y * output.pitch + x * output.pixel_step) };
@@ -523,15 +610,39 @@ impl Conv {
 
 /// How a convolution walks its input.
 struct Source {
+    /// The first input element of output pixel (0, 0), and the steps to the next row and column.
     base: usize,
     row_step: usize,
     pixel_step: usize,
     segments: Vec<usize>,
     depth: usize,
+    /// Rows times columns of the filter.
+    taps: usize,
     range: Range<usize>,
     tiles: TileShape,
     /// What the bytes of each channel stand for, where the input is bytes.
     bytes: Option<Vec<Channel>>,
+}
+
+impl Source {
+    /// A map for a filter of `[kh, kw, ic]`, with stride 1 and zero padding of half the filter's size.
+    fn of_map(input: Map, [kh, kw, ic]: [usize; 3]) -> Source {
+        let blocks = (0..input.blocks()).map(|block| block * input.plane());
+        Source {
+            base: input.origin(0) - kh / 2 * input.pitch() - kw / 2 * input.words(),
+            row_step: input.pitch(),
+            pixel_step: input.words(),
+            segments: blocks.flat_map(|block| (0..kh).map(move |ky| block + ky * input.pitch())).collect(),
+            depth: kw * input.words(),
+            taps: kh * kw,
+            range: input.range(),
+            tiles: TileShape::Map,
+            bytes: match input.element() {
+                Element::F32 => None,
+                Element::U8 { step } => Some(vec![Channel { step, zero: 0 }; ic]),
+            },
+        }
+    }
 }
 
 /// Fills the front of `to` with what `from` has from `start` on.

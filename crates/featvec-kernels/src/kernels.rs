@@ -5,9 +5,15 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
+use crate::train::GradientTile;
+use crate::train::batch_norm::{Gradient, Normalization, Sums};
+use crate::train::lrn::LrnGradientRow;
+use crate::train::planes::Plane;
+use crate::train::pool::PoolGradientRow;
 use crate::winograd::{InputRow, OutputRow};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
+pub(crate) type GradientTileFn = unsafe fn(&GradientTile);
 
 /// The kernels of one instruction set. Holding a reference to one is the proof that the processor has it:
 /// the only ways to get one are [`Kernels::best`] and [`Kernels::present`], which ask the processor.
@@ -15,12 +21,20 @@ pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
+    /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
+    pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
     pub(crate) winograd_input: unsafe fn(&InputRow),
     pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
     pub(crate) batch_norm_block: unsafe fn(&NormBlock),
+    pub(crate) moments: unsafe fn(&Plane) -> Sums,
+    pub(crate) normalize: unsafe fn(&Normalization<'_>),
+    pub(crate) gradient_sums: unsafe fn(&Gradient<'_>) -> Sums,
+    pub(crate) normalize_backward: unsafe fn(&Gradient<'_>),
+    pub(crate) max_pool_backward: unsafe fn(&PoolGradientRow),
+    pub(crate) lrn_backward: unsafe fn(&LrnGradientRow),
     pub(crate) peak: unsafe fn(),
     pub(crate) detect: fn() -> bool,
 }
@@ -122,7 +136,7 @@ impl core::fmt::Debug for Kernels {
 macro_rules! entry_points {
     (
         simd: $simd:ident, $(#[$feature:meta])* name: $name:literal, tile: $tile:literal,
-        rows: $rows:tt, vectors: [$($vectors:literal)*],
+        rows: $rows:tt, vectors: [$($vectors:literal)*], gradient_rows: $gradient_rows:tt,
         byte_tiles: $byte_tiles:expr,
         detect: $detect:expr,
     ) => {
@@ -130,6 +144,11 @@ macro_rules! entry_points {
         unsafe fn tile<const STEP: usize, const ROWS: usize, const VECTORS: usize>(tile: &crate::conv::Tile<'_>) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::conv::tile::<$simd, STEP, ROWS, VECTORS>($simd { _proof: () }, tile) }
+        }
+        $(#[$feature])*
+        unsafe fn gradient_tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::train::GradientTile) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::gradient_tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
@@ -162,6 +181,38 @@ macro_rules! entry_points {
             unsafe { crate::norm::batch_norm_block($simd { _proof: () }, block) }
         }
         $(#[$feature])*
+        unsafe fn moments(plane: &crate::train::planes::Plane) -> crate::train::batch_norm::Sums {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::moments_of_plane($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn normalize(plane: &crate::train::batch_norm::Normalization<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::normalize_plane($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn gradient_sums(
+            plane: &crate::train::batch_norm::Gradient<'_>,
+        ) -> crate::train::batch_norm::Sums {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::gradient_sums($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn normalize_backward(plane: &crate::train::batch_norm::Gradient<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::batch_norm::gradient_of_plane($simd { _proof: () }, plane) }
+        }
+        $(#[$feature])*
+        unsafe fn max_pool_backward(row: &crate::train::pool::PoolGradientRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::pool::gradient_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn lrn_backward(row: &crate::train::lrn::LrnGradientRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::train::lrn::gradient_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
         unsafe fn peak() {
             const CHAINS: usize = [$($vectors),*].len() * crate::kernels::count!($rows);
             crate::peak::peak::<$simd, CHAINS>($simd { _proof: () });
@@ -176,12 +227,19 @@ macro_rules! entry_points {
                 of_image: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
             },
             byte_tiles: $byte_tiles,
+            gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
             winograd_input,
             winograd_output,
             max_pool_row,
             mean_block,
             lrn_row,
             batch_norm_block,
+            moments,
+            normalize,
+            gradient_sums,
+            normalize_backward,
+            max_pool_backward,
+            lrn_backward,
             peak,
             detect: || $detect,
         };
@@ -216,6 +274,11 @@ macro_rules! tiles {
     ($tile:ident, $step:expr, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<{ $step }, $rows, $vectors>),*] };
 }
 
+/// The tiles of a filter's gradient of one width, from one row up.
+macro_rules! gradient_tiles {
+    ($tile:ident, $vectors:literal [$($rows:literal)*]) => { &[$($tile::<$rows, $vectors>),*] };
+}
+
 /// How many literals a list has.
 macro_rules! count {
     ([$($item:literal)*]) => { [$($item),*].len() };
@@ -224,4 +287,5 @@ macro_rules! count {
 pub(crate) use byte_entry_points;
 pub(crate) use count;
 pub(crate) use entry_points;
+pub(crate) use gradient_tiles;
 pub(crate) use tiles;

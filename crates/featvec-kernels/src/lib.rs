@@ -39,6 +39,7 @@ pub mod reference;
 mod simd;
 mod team;
 mod times;
+pub mod train;
 pub mod winograd;
 
 pub use arena::Workspace;
@@ -46,6 +47,7 @@ pub use conv::{Branch, Filter};
 pub use kernels::Kernels;
 pub use map::{Element, Image, Map, Padding};
 pub use maps::Maps;
+pub use pool::Pool;
 pub use problem::StepInfo;
 pub use program::{Affine, Lrn, Program, Step};
 pub use quantize::rounding_bias;

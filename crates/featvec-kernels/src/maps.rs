@@ -66,6 +66,23 @@ impl Maps {
         self.data.fill(0.0);
     }
 
+    /// Makes of the same memory maps of another shape without halo, whose numbers mean nothing; takes more memory where
+    /// there is not enough.
+    ///
+    /// # Panics
+    /// As [`new`](Maps::new).
+    pub fn reshape(&mut self, shape: [usize; 3]) {
+        let map = Map::new(0, self.kernels.lanes(), shape, 0);
+        let step = map.len().next_multiple_of(LINE);
+        let len = checked_end(0, [Some(step), Some(self.images)]);
+        if len > self.data.len() {
+            self.data = Aligned::zeroed(len);
+        } else if !shape[0].is_multiple_of(map.lanes()) {
+            self.clear();
+        }
+        (self.map, self.step) = (map, step);
+    }
+
     /// Takes the numbers of all images from `values`, `[n, h, w, c]`.
     ///
     /// # Panics
@@ -153,6 +170,15 @@ mod tests {
                 assert_eq!(maps.data.iter().filter(|x| **x != 0.0).count(), len);
                 maps.clear();
                 assert!(maps.data.iter().all(|x| *x == 0.0));
+
+                maps.load(&values);
+                maps.reshape([5, 1, 1]);
+                maps.load(&values[..15]);
+                assert_eq!((maps.shape(), maps.halo()), ([5, 1, 1], 0));
+                let held = &maps.data[..3 * maps.step];
+                assert_eq!(held.iter().filter(|x| **x != 0.0).count(), 15);
+                maps.reshape([50, 4, 4]);
+                maps.load(&vec![1.0; 3 * 50 * 16]);
             }
         }
     }

@@ -1,6 +1,40 @@
 //! Max pooling, and the mean over a whole map.
 
+use core::ops::Range;
+
 use crate::simd::Simd;
+
+/// The windows of a max pool. Pixels outside the map do not take part, as in TensorFlow and Caffe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Rows and columns of a window, 1 to 3.
+    pub size: usize,
+    /// Pixels from one window to the next.
+    pub stride: usize,
+    /// Rows and columns by which the first window begins outside the map.
+    pub before: [usize; 2],
+}
+
+impl Pool {
+    /// # Panics
+    /// Where a window of a map of `input` rows and columns pooled to `output` has no pixel, or too many.
+    pub(crate) fn check(&self, input: [usize; 2], output: [usize; 2]) {
+        let Pool { size, stride, before } = *self;
+        assert!((1..=PoolRow::MAX_SIZE).contains(&size), "a window of {size}x{size}");
+        for (before, [out, len]) in before.into_iter().zip([[output[0], input[0]], [output[1], input[1]]]) {
+            assert!(stride > 0 && before < size, "a window wholly in the padding");
+            let last = (out - 1).checked_mul(stride);
+            let begins_inside = last.is_some_and(|last| last < before + len);
+            assert!(begins_inside, "the last window begins outside the map");
+        }
+    }
+
+    /// The rows of a map of `h` rows that the windows of the output row `y` cover.
+    pub(crate) fn rows(&self, y: usize, h: usize) -> Range<usize> {
+        let top = self.before[0];
+        (y * self.stride).saturating_sub(top)..(y * self.stride + self.size - top).min(h)
+    }
+}
 
 /// One output row of a max pool over one block of channels.
 pub(crate) struct PoolRow {
@@ -9,14 +43,11 @@ pub(crate) struct PoolRow {
     pub input_pitch: usize,
     pub input_w: usize,
     /// The input rows that the window covers, cut at the map's edge.
-    pub rows: core::ops::Range<usize>,
+    pub rows: Range<usize>,
     /// The first pixel of the output row.
     pub output: *mut f32,
     pub output_w: usize,
-    pub size: usize,
-    pub stride: usize,
-    /// Columns by which the first window begins left of the map.
-    pub left: usize,
+    pub pool: Pool,
 }
 
 impl PoolRow {
@@ -24,21 +55,26 @@ impl PoolRow {
     pub(crate) const MAX_SIZE: usize = 3;
 
     /// Columns of the window of the output pixel `x`. As with the rows, one that is cut off at the map's edge counts a
-    /// neighbour twice instead, which does not change a maximum: no branches, and pixels outside the map do not take part,
-    /// as in TensorFlow and Caffe.
+    /// neighbour twice instead, which does not change a maximum: no branches.
     #[inline(always)]
     pub(crate) fn columns(&self, x: usize) -> [usize; PoolRow::MAX_SIZE] {
-        let start = (x * self.stride).saturating_sub(self.left);
-        let last = (x * self.stride + self.size - self.left).min(self.input_w) - 1;
+        let Pool { size, stride, before: [_, left] } = self.pool;
+        let start = (x * stride).saturating_sub(left);
+        let last = (x * stride + size - left).min(self.input_w) - 1;
         [start, (start + 1).min(last), last]
+    }
+
+    /// The rows of the window, in the same way.
+    #[inline(always)]
+    pub(crate) fn row_numbers(&self) -> [usize; PoolRow::MAX_SIZE] {
+        let last = self.rows.end - 1;
+        [self.rows.start, (self.rows.start + 1).min(last), last]
     }
 
     /// Where the rows of the window begin.
     #[inline(always)]
     pub(crate) fn lines(&self) -> [*const f32; PoolRow::MAX_SIZE] {
-        let last = self.rows.end - 1;
-        [self.rows.start, (self.rows.start + 1).min(last), last]
-            .map(|y| self.input.wrapping_add(y * self.input_pitch))
+        self.row_numbers().map(|y| self.input.wrapping_add(y * self.input_pitch))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
 use crate::map::{Element, Image, Map};
 use crate::norm::NormBlock;
-use crate::pool::{MeanBlock, PoolRow};
+use crate::pool::{MeanBlock, Pool, PoolRow};
 use crate::problem::{Problem, StepInfo};
 use crate::team::{Member, Team};
 use crate::times::Clock;
@@ -147,7 +147,7 @@ enum Ready {
     Conv(Conv),
     WinogradInput(InputTransform),
     WinogradOutput(Products),
-    MaxPool { input: Map, output: Map, size: usize, stride: usize, before: [usize; 2] },
+    MaxPool { input: Map, output: Map, pool: Pool },
     Lrn { input: Map, output: Map, lrn: Lrn },
     GlobalMean { input: Map, output: Map },
     BatchNorm { map: Map, beta: Aligned, epsilon: f32 },
@@ -303,15 +303,10 @@ impl Program {
                 blocked(output);
                 let ([ic, h, w], [oc, oh, ow]) = (input.shape(), output.shape());
                 assert_eq!(ic, oc, "a pool keeps its channels");
-                assert!((1..=PoolRow::MAX_SIZE).contains(&size), "a window of {size}x{size}");
                 assert_eq!(input.element(), output.element(), "a pool keeps the type of its numbers");
-                for (before, [out, len]) in before.into_iter().zip([[oh, h], [ow, w]]) {
-                    assert!(stride > 0 && before < size, "a window wholly in the padding");
-                    let last = (out - 1).checked_mul(stride);
-                    let begins_inside = last.is_some_and(|last| last < before + len);
-                    assert!(begins_inside, "the last window begins outside the map");
-                }
-                Ready::MaxPool { input, output, size, stride, before }
+                let pool = Pool { size, stride, before };
+                pool.check([h, w], [oh, ow]);
+                Ready::MaxPool { input, output, pool }
             }
             Step::Lrn { input, output, lrn } => {
                 blocked(input);
@@ -671,7 +666,7 @@ impl Shared<'_> {
                 // SAFETY: see above.
                 unsafe { products.run(kernels, (group, scratch), item) }
             }
-            Ready::MaxPool { input, output, size, stride, before: [top, left] } => {
+            Ready::MaxPool { input, output, pool } => {
                 let [_, oh, ow] = output.shape();
                 // Bands of rows, so that members that start at opposite ends stay in their own part of the map.
                 let band = oh.div_ceil(POOL_BANDS);
@@ -688,12 +683,10 @@ impl Shared<'_> {
                             input: slot.at(input.origin(block)),
                             input_pitch: input.pitch(),
                             input_w: w,
-                            rows: (y * stride).saturating_sub(*top)..(y * stride + size - top).min(h),
+                            rows: pool.rows(y, h),
                             output: slot.at(output.origin(block) + y * output.pitch()),
                             output_w: ow,
-                            size: *size,
-                            stride: *stride,
-                            left: *left,
+                            pool: *pool,
                         });
                     }
                 }

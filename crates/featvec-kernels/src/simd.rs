@@ -30,6 +30,10 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     fn sqrt(self, a: Self::V) -> Self::V;
+    /// `x` where `a > b`, zero elsewhere.
+    fn where_greater(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V;
+    /// `x` where `a == b`, zero elsewhere.
+    fn where_equal(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V;
 }
 
 /// The widest vector of any instruction set.
@@ -99,6 +103,8 @@ macro_rules! simd_by_intrinsics {
         splat: $splat:ident, load: $load:ident, store: $store:ident,
         mul_add: |$a:ident, $b:ident, $c:ident| $mul_add:expr,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident, max: $max:ident, sqrt: $sqrt:ident,
+        where_greater: |$ga:ident, $gb:ident, $gx:ident| $where_greater:expr,
+        where_equal: |$ea:ident, $eb:ident, $ex:ident| $where_equal:expr,
     ) => {
         /// Proof that the processor has the instruction set.
         #[derive(Clone, Copy)]
@@ -163,6 +169,16 @@ macro_rules! simd_by_intrinsics {
             fn sqrt(self, a: $vector) -> $vector {
                 // SAFETY: see above.
                 unsafe { $sqrt(a) }
+            }
+            #[inline(always)]
+            fn where_greater(self, $ga: $vector, $gb: $vector, $gx: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $where_greater }
+            }
+            #[inline(always)]
+            fn where_equal(self, $ea: $vector, $eb: $vector, $ex: $vector) -> $vector {
+                // SAFETY: see above.
+                unsafe { $where_equal }
             }
         }
     };

@@ -6,6 +6,7 @@
 
 use core::cell::UnsafeCell;
 use core::num::NonZeroUsize;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -135,9 +136,34 @@ impl Team {
     /// Who does which, and when, is open; a `work` whose items do not touch each other's results gives the same results
     /// for any number of members.
     pub fn share(&self, items: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.share_between(items, &|_, item| work(item));
+    }
+
+    /// As [`share`](Team::share), and tells `work` first which member does it, below [`members`](Team::members): what a
+    /// member has for itself nobody else uses meanwhile.
+    pub(crate) fn share_between(&self, items: usize, work: &(dyn Fn(usize, usize) + Sync)) {
         let next = AtomicUsize::new(0);
-        self.run(&|_| {
+        self.run(&|member| {
             while let Some(item) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|item| *item < items) {
+                work(member.index, item);
+            }
+        });
+    }
+
+    /// As [`share`](Team::share), with some items that follow each other at a time.
+    pub(crate) fn share_ranges(&self, items: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+        /// Enough for members to finish together.
+        const RANGES_OF_MEMBER: usize = 16;
+        let ranges = items.min(RANGES_OF_MEMBER * self.members());
+        self.share(ranges, &|index| work(items * index / ranges..items * (index + 1) / ranges));
+    }
+
+    /// Calls `work` once with each of `items`.
+    pub(crate) fn share_out<T: Send>(&self, items: Vec<T>, work: &(dyn Fn(T) + Sync)) {
+        let items = Mutex::new(items.into_iter());
+        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+        self.run(&|_| {
+            while let Some(item) = next() {
                 work(item);
             }
         });

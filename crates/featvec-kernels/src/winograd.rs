@@ -18,6 +18,7 @@ use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Element, Map, checked_end};
 use crate::simd::{MAX_LANES, Simd};
+use crate::team::Team;
 
 /// Rows and columns of pixels that a tile computes.
 const OUT: usize = 4;
@@ -352,49 +353,50 @@ impl TransformedFilter {
         let [kh, kw, ic, oc] = filter.shape;
         assert_eq!([kh, kw], [3, 3], "only 3x3 filters are transformed");
         filter.check();
+        let mut transformed = TransformedFilter::zeroed(kernels, [ic, oc]);
+        for (panel, to) in transformed.panels_mut(kernels) {
+            transform_panel(filter.weights, [ic, oc], panel, to);
+        }
+        let lanes = kernels.lanes();
+        let mut bias = Aligned::zeroed(oc.next_multiple_of(lanes));
+        bias[..oc].copy_from_slice(filter.bias);
+        TransformedFilter { bias: bias.into(), ..transformed }
+    }
+
+    /// Room for a filter from `ic` to `oc` channels, all zero.
+    pub(crate) fn zeroed(kernels: &Kernels, [ic, oc]: [usize; 2]) -> TransformedFilter {
         let lanes = kernels.lanes();
         let depth = ic.next_multiple_of(lanes);
         let vectors = oc.div_ceil(lanes);
-        let mut packed = Aligned::zeroed(POINTS * depth * vectors * lanes);
-        let mut first = 0;
-        for panel in panels(kernels, vectors) {
-            let width = panel.len() * lanes;
-            let columns = panel.start * lanes..oc.min(panel.end * lanes);
-            // Loops over output channels are innermost, so that the compiler makes vectors of them.
-            let mut half = [[[0.0; MAX_VECTORS * MAX_LANES]; 3]; IN];
-            for i in 0..ic {
-                let taps =
-                    |ky: usize, kx: usize| &filter.weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
-                for (half, g) in half.iter_mut().zip(FILTER) {
-                    for (kx, half) in half.iter_mut().enumerate() {
-                        let taps = taps(0, kx).iter().zip(taps(1, kx)).zip(taps(2, kx));
-                        for (half, ((a, b), c)) in half.iter_mut().zip(taps) {
-                            *half = dot(g, [f64::from(*a), f64::from(*b), f64::from(*c)]);
-                        }
-                    }
-                }
-                for (y, half) in half.iter().enumerate() {
-                    for (x, g) in FILTER.into_iter().enumerate() {
-                        let to = &mut packed[first + ((y * IN + x) * depth + i) * width..][..columns.len()];
-                        let half = half[0].iter().zip(&half[1]).zip(&half[2]);
-                        for (to, ((a, b), c)) in to.iter_mut().zip(half) {
-                            *to = dot(g, [*a, *b, *c]) as f32;
-                        }
-                    }
-                }
-            }
-            first += POINTS * depth * width;
-        }
-        let mut bias = Aligned::zeroed(vectors * lanes);
-        bias[..oc].copy_from_slice(filter.bias);
         TransformedFilter {
-            packed: packed.into(),
-            bias: bias.into(),
+            packed: Aligned::zeroed(POINTS * depth * vectors * lanes).into(),
+            bias: Aligned::zeroed(vectors * lanes).into(),
             depth,
             vectors,
             tile_name: kernels.tile_name(),
             channels: [ic, oc],
         }
+    }
+
+    /// Transforms other `weights`, `[3, 3, ic, oc]`, in the same place, on all threads.
+    pub(crate) fn transform(&mut self, kernels: &Kernels, team: &Team, weights: &[f32]) {
+        let channels = self.channels;
+        team.share_out(self.panels_mut(kernels), &|(panel, to)| {
+            transform_panel(weights, channels, panel, to);
+        });
+    }
+
+    /// The output channels of each panel, how many there is room for, and the place.
+    fn panels_mut(&mut self, kernels: &Kernels) -> Vec<((Range<usize>, usize), &mut [f32])> {
+        let (lanes, oc) = (kernels.lanes(), self.channels[1]);
+        let mut rest = &mut Arc::get_mut(&mut self.packed).expect("no convolution runs meanwhile")[..];
+        let cut = |panel: Range<usize>| {
+            let (place, others) =
+                core::mem::take(&mut rest).split_at_mut(POINTS * self.depth * panel.len() * lanes);
+            rest = others;
+            ((panel.start * lanes..oc.min(panel.end * lanes), panel.len() * lanes), place)
+        };
+        panels(kernels, self.vectors).map(cut).collect()
     }
 
     /// Input and output channels.
@@ -406,6 +408,38 @@ impl TransformedFilter {
 impl core::fmt::Debug for TransformedFilter {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("TransformedFilter").field("channels", &self.channels).finish_non_exhaustive()
+    }
+}
+
+/// Transforms the output channels `columns` of `weights`, `[3, 3, ic, oc]`, into a panel, `[36][ic][vectors][lanes]`.
+fn transform_panel(
+    weights: &[f32],
+    [ic, oc]: [usize; 2],
+    (columns, width): (Range<usize>, usize),
+    to: &mut [f32],
+) {
+    let point_step = to.len() / POINTS;
+    // Loops over output channels are innermost, so that the compiler makes vectors of them.
+    let mut half = [[[0.0; MAX_VECTORS * MAX_LANES]; 3]; IN];
+    for i in 0..ic {
+        let taps = |ky: usize, kx: usize| &weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
+        for (half, g) in half.iter_mut().zip(FILTER) {
+            for (kx, half) in half.iter_mut().enumerate() {
+                let taps = taps(0, kx).iter().zip(taps(1, kx)).zip(taps(2, kx));
+                for (half, ((a, b), c)) in half.iter_mut().zip(taps) {
+                    *half = dot(g, [f64::from(*a), f64::from(*b), f64::from(*c)]);
+                }
+            }
+        }
+        for (y, half) in half.iter().enumerate() {
+            for (x, g) in FILTER.into_iter().enumerate() {
+                let to = &mut to[(y * IN + x) * point_step + i * width..][..columns.len()];
+                let half = half[0].iter().zip(&half[1]).zip(&half[2]);
+                for (to, ((a, b), c)) in to.iter_mut().zip(half) {
+                    *to = dot(g, [*a, *b, *c]) as f32;
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod dispatch;
 mod random;
+mod training;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -135,24 +136,42 @@ impl<'a> Bench<'a> {
         let steps: Vec<StepInfo> = run()?.into_iter().map(|(step, _)| step).collect();
         // Of small pictures several passes take a turn together.
         let passes = SLICE.div_duration_f64(start.elapsed()).ceil().clamp(1.0, 1e6);
-
-        let key = (extractor.kernels().name(), extractor.threads());
-        let (start, mut planned) = (Instant::now(), self.duration);
-        let (mut turns, mut told) = (Vec::new(), false);
-        let mut before = extractor.peak_flops(SLICE);
-        loop {
-            let start_of_turn = Instant::now();
+        let mut run = || {
             let mut times = vec![0.0; steps.len()];
+            let start = Instant::now();
             for _ in 0..passes as usize {
                 for (sum, (_, time)) in times.iter_mut().zip(run()?) {
                     *sum += time.as_secs_f64() / passes;
                 }
             }
-            let seconds = start_of_turn.elapsed().as_secs_f64() / passes;
-            let after = extractor.peak_flops(SLICE);
+            Ok((start.elapsed().as_secs_f64() / passes, times))
+        };
+        let machine = (extractor.kernels().name(), extractor.threads());
+        let turns = self.turns(machine, &mut run, &|| extractor.peak_flops(SLICE))?;
+        // Vectors are computed, not logits.
+        let network = Network { classes: None, ..extractor.variables().network };
+        let operations = 2.0 * network.multiply_adds(case.size) as f64;
+        let undisturbed = self.undisturbed(machine, &turns);
+        Ok(Measurement::of(&undisturbed, &steps, (extractor.precision(), machine), (operations, case.batch)))
+    }
+
+    /// Has `run`, which gives its seconds and those of its steps, take turns with the peak of a `machine`, an instruction
+    /// set and a number of threads.
+    fn turns(
+        &mut self,
+        machine: (&'static str, usize),
+        run: &mut dyn FnMut() -> Result<(f64, Vec<f64>)>,
+        peak: &dyn Fn() -> f64,
+    ) -> Result<Vec<Turn>> {
+        let (start, mut planned) = (Instant::now(), self.duration);
+        let (mut turns, mut told) = (Vec::new(), false);
+        let mut before = peak();
+        loop {
+            let (seconds, times) = run()?;
+            let after = peak();
             let turn = Turn { seconds, peaks: [before, after], steps: times };
             before = after;
-            let best = self.best.entry(key).or_default();
+            let best = self.best.entry(machine).or_default();
             *best = best.max(turn.lasting_peak());
             turns.push(turn);
 
@@ -163,22 +182,27 @@ impl<'a> Bench<'a> {
             if turns.len() < TURNS || elapsed < planned {
                 continue;
             }
-            let undisturbed = |turn: &&Turn| turn.lasting_peak() >= UNDISTURBED * *best;
-            let counted: Vec<&Turn> = turns.iter().filter(undisturbed).collect();
-            if counted.len() >= TURNS {
-                return Ok(Measurement::of(&counted, &steps, (extractor, case)));
-            }
-            if elapsed >= planned * PATIENCE {
-                return Ok(Measurement::of(&turns.iter().collect::<Vec<_>>(), &steps, (extractor, case)));
+            let best = *best;
+            let undisturbed = |turn: &&Turn| turn.lasting_peak() >= UNDISTURBED * best;
+            if turns.iter().filter(undisturbed).count() >= TURNS || elapsed >= planned * PATIENCE {
+                return Ok(turns);
             }
             if !told {
-                let [now, best] = [median(turns.iter().map(Turn::peak)), *best].map(|flops| flops / 1e9);
+                let [now, best] = [median(turns.iter().map(Turn::peak)), best].map(|flops| flops / 1e9);
                 (self.tell)(format!(
                     "the machine is disturbed: its peak is {now:.0} GFLOP/s and was up to {best:.0}; measuring on"
                 ));
                 told = true;
             }
         }
+    }
+
+    /// The turns that count: those that nobody disturbed, or all, where these are too few.
+    fn undisturbed<'t>(&self, machine: (&'static str, usize), turns: &'t [Turn]) -> Vec<&'t Turn> {
+        let best = self.best.get(&machine).copied().unwrap_or(0.0);
+        let undisturbed: Vec<&Turn> =
+            turns.iter().filter(|turn| turn.lasting_peak() >= UNDISTURBED * best).collect();
+        if undisturbed.len() >= TURNS { undisturbed } else { turns.iter().collect() }
     }
 
     /// Whether the peak during `measurement` was far below the best seen until now.
@@ -193,12 +217,15 @@ impl<'a> Bench<'a> {
 }
 
 impl Measurement {
-    fn of(turns: &[&Turn], steps: &[StepInfo], (extractor, case): (&FeatureExtractor, &Case)) -> Measurement {
-        let batch = case.batch.get() as f64;
-        // Vectors are computed, not logits.
-        let network = Network { classes: None, ..extractor.variables().network };
-        let operations = 2.0 * network.multiply_adds(case.size) as f64 * batch;
-        let ratios = sorted(turns.iter().map(|turn| operations / turn.seconds / turn.peak()));
+    /// Of `turns`, each of a batch of pictures that take so many `operations`.
+    fn of(
+        turns: &[&Turn],
+        steps: &[StepInfo],
+        (precision, (isa, threads)): (Precision, (&'static str, usize)),
+        (operations, batch): (f64, NonZeroUsize),
+    ) -> Measurement {
+        let batch = batch.get() as f64;
+        let ratios = sorted(turns.iter().map(|turn| operations * batch / turn.seconds / turn.peak()));
         let peak_ratio = quantile(&ratios, 0.5);
         let peak_flops = median(turns.iter().map(|turn| turn.peak()));
         let seconds_of = |index: usize| median(turns.iter().map(|turn| turn.steps[index])) / batch;
@@ -215,9 +242,9 @@ impl Measurement {
             }
         };
         Measurement {
-            precision: extractor.precision(),
-            isa: extractor.kernels().name(),
-            threads: extractor.threads(),
+            precision,
+            isa,
+            threads,
             seconds_per_image: median(turns.iter().map(|turn| turn.seconds)) / batch,
             peak_flops,
             peak_ratio,
@@ -249,7 +276,6 @@ fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
     use crate::extractor::RunOptions;
-    use crate::network::DEFAULT_SIZE;
 
     #[test]
     fn quantiles_lie_between_values() {
@@ -266,24 +292,23 @@ mod tests {
 
     #[test]
     fn a_measurement_is_of_medians() {
-        let case = Case { batch: NonZeroUsize::new(2).unwrap(), size: DEFAULT_SIZE, layers: true };
-        let extractor = extractor();
-        let operations = 4.0 * extractor.variables().network.multiply_adds(DEFAULT_SIZE) as f64;
+        let operations = 1000.0;
         // Twice as slow beside half the peak is the same ratio.
         let turns = [(1.0, 1.0), (2.0, 0.5), (1.0, 1.0), (4.0, 0.5), (1.0, 1.0)];
         let turns = turns.map(|(seconds, peak)| Turn {
             seconds,
-            peaks: [1.5, 2.5].map(|part| part * peak * operations),
+            peaks: [1.5, 2.5].map(|part| part * peak * 2.0 * operations),
             steps: vec![3.0 * seconds, 1.0],
         });
         let step = StepInfo { phase: 0, problem: String::new(), kernel: "", multiply_adds: 1000 };
         let turns: Vec<&Turn> = turns.iter().collect();
-        let measurement = Measurement::of(&turns, &[step.clone(), step], (&extractor, &case));
+        let (machine, batch) = ((Precision::F32, ("isa", 2)), NonZeroUsize::new(2).unwrap());
+        let measurement = Measurement::of(&turns, &[step.clone(), step], machine, (operations, batch));
         assert_eq!((measurement.seconds_per_image, measurement.peak_ratio), (0.5, 0.5));
-        assert_eq!((measurement.peak_flops, measurement.spread), (2.0 * operations, 0.0));
+        assert_eq!((measurement.peak_flops, measurement.spread), (4.0 * operations, 0.0));
         let [slow, fast] = &measurement.layers[..] else { panic!("{measurement:?}") };
         assert_eq!((slow.seconds_per_image, slow.share), (1.5, 0.75));
-        assert_eq!((fast.flops, fast.peak_ratio), (4000.0, 4000.0 / (2.0 * operations)));
+        assert_eq!((fast.flops, fast.peak_ratio), (4000.0, 4000.0 / (4.0 * operations)));
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub mod network;
 pub mod pictures;
 pub mod plan;
 pub mod preset;
+mod random;
 pub mod tensor;
+pub mod train;
 pub mod variables;
 
 pub use cache::Cache;

@@ -9,7 +9,7 @@ use featvec_kernels::winograd::{self, TransformedFilter, TransformedMap};
 use featvec_kernels::{Branch, Element, Filter, Image, Kernels, Map, Padding, Program, Step};
 
 use crate::calibration::Calibration;
-use crate::network::{Body, Conv, MIN_SIZE, Mixed, Pool, Stage};
+use crate::network::{Body, Conv, MIN_SIZE, Mixed, Network, Pool, Stage};
 use crate::variables::{ConvVariables, Folded, Shift, Variables};
 use crate::{Error, ErrorKind, Result};
 
@@ -36,6 +36,31 @@ pub enum Value {
     Features,
     /// The classifying layer: `[n, classes]`, before softmax.
     Logits,
+}
+
+impl Value {
+    /// Refuses a value that `network` does not have.
+    pub(crate) fn check(self, network: &Network) -> Result<()> {
+        let stages = network.stages();
+        let exists = match self {
+            Value::Stage(index) => index < stages.len(),
+            Value::Normed(index) => stages.get(index).is_some_and(|stage| stage.norm.is_some()),
+            Value::Reduced(index, branch) => {
+                let stage = stages.get(index);
+                matches!(branch, 1 | 2) && stage.is_some_and(|stage| matches!(stage.body, Body::Mixed(_)))
+            }
+            Value::Features | Value::Logits => true,
+        };
+        if !exists {
+            let message = format!("the network has no {self:?}: it has {} stages", stages.len());
+            return Err(Error::new(ErrorKind::Argument, "", message));
+        }
+        if self == Value::Logits && network.classes.is_none() {
+            let message = "the module gives feature vectors only, no logits";
+            return Err(Error::new(ErrorKind::Argument, "", message).with_hint("use a classification module"));
+        }
+        Ok(())
+    }
 }
 
 /// What a plan is made for.
@@ -131,23 +156,7 @@ impl Plan {
             let message = "the calibration was measured with a network of another variant";
             return Err(Error::new(ErrorKind::Mismatch, "", message));
         }
-        let exists = |value: &Value| match *value {
-            Value::Stage(index) => index < stages.len(),
-            Value::Normed(index) => stages.get(index).is_some_and(|stage| stage.norm.is_some()),
-            Value::Reduced(index, branch) => {
-                let stage = stages.get(index);
-                matches!(branch, 1 | 2) && stage.is_some_and(|stage| matches!(stage.body, Body::Mixed(_)))
-            }
-            Value::Features | Value::Logits => true,
-        };
-        if let Some(value) = request.outputs.iter().find(|value| !exists(value)) {
-            let message = format!("the network has no {value:?}: it has {} stages", stages.len());
-            return Err(Error::new(ErrorKind::Argument, "", message));
-        }
-        if request.outputs.contains(&Value::Logits) && variables.logits.is_none() {
-            let message = "the module gives feature vectors only, no logits";
-            return Err(Error::new(ErrorKind::Argument, "", message).with_hint("use a classification module"));
-        }
+        request.outputs.iter().try_for_each(|value| value.check(&variables.network))?;
         Ok(Planner::new(variables, request, (kernels, threads), calibration).plan())
     }
 }

@@ -1,8 +1,10 @@
 //! The trained numbers of a network, layer by layer, in the form that training changes them.
 
+mod random;
+
 use featvec_kernels::Affine;
 
-use crate::network::{BETA, BIASES, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};
+use crate::network::{BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};
 use crate::{Error, ErrorKind, Result};
 
 /// What a convolution adds to its result before the ReLU.
@@ -46,6 +48,32 @@ pub struct Variables {
 }
 
 impl Variables {
+    /// The layers with numbers, by their convolution and in order, the classifying layer last.
+    pub fn layers(&self) -> impl Iterator<Item = (Conv, &ConvVariables)> {
+        let convs = self.network.convs().into_iter().chain(self.network.logits());
+        convs.zip(self.convs.iter().chain(&self.logits))
+    }
+
+    /// All variables in order: the name as a checkpoint spells it, the shape, the numbers.
+    pub fn named(&self) -> impl Iterator<Item = (String, Vec<usize>, &[f32])> {
+        let scope = self.network.variant.scope();
+        self.layers().flat_map(move |(conv, numbers)| {
+            numbers.named().into_iter().map(move |(name, values)| {
+                let shape = if name == WEIGHTS { &conv.shape[..] } else { &conv.shape[3..] };
+                (format!("{scope}/{}/{name}", conv.name), shape.to_vec(), values)
+            })
+        })
+    }
+
+    /// The numbers of layer `index` of [`layers`](Variables::layers).
+    pub(crate) fn layer(&self, index: usize) -> &ConvVariables {
+        self.convs.iter().chain(&self.logits).nth(index).expect("a layer of the network")
+    }
+
+    pub(crate) fn layer_mut(&mut self, index: usize) -> &mut ConvVariables {
+        self.convs.iter_mut().chain(&mut self.logits).nth(index).expect("a layer of the network")
+    }
+
     /// Checks that there are numbers for every layer of the network, as many as its shapes say.
     ///
     /// # Errors
@@ -56,9 +84,7 @@ impl Variables {
         if self.convs.len() != convs.len() || self.logits.is_some() != self.network.classes.is_some() {
             return mismatch("variables", "there are not as many layers as the network has".to_string());
         }
-        for (conv, numbers) in
-            convs.iter().chain(&self.network.logits()).zip(self.convs.iter().chain(&self.logits))
-        {
+        for (conv, numbers) in self.layers() {
             for (name, values) in numbers.named() {
                 let shape = if name == WEIGHTS { &conv.shape[..] } else { &conv.shape[3..] };
                 if values.len() != shape.iter().product::<usize>() || values.is_empty() {
@@ -88,6 +114,18 @@ impl ConvVariables {
                     (MOVING_MEAN, moving_mean),
                     (MOVING_VARIANCE, moving_variance),
                 ]);
+            }
+        }
+        named
+    }
+
+    /// The numbers of [`named`](ConvVariables::named), to be changed.
+    pub(crate) fn named_mut(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        let mut named = vec![(WEIGHTS, &mut self.weights)];
+        match &mut self.shift {
+            Shift::Bias(bias) => named.push((BIASES, bias)),
+            Shift::BatchNorm { beta, moving_mean, moving_variance } => {
+                named.extend([(BETA, beta), (MOVING_MEAN, moving_mean), (MOVING_VARIANCE, moving_variance)]);
             }
         }
         named

@@ -1,4 +1,4 @@
-//! `featvec bench`: how fast the network runs here, whether the fastest kernels run it, and how exact they are.
+//! `featvec bench`: how fast the network runs and trains here, whether the fastest kernels run it, and how exact they are.
 
 mod machine;
 mod report;
@@ -14,8 +14,9 @@ use featvec::accuracy;
 use featvec::bench::{Bench as Measuring, Case, contest, random_variables};
 use featvec::calibration::Calibration;
 use featvec::extractor::{FeatureExtractor, RunOptions};
-use featvec::network::DEFAULT_SIZE;
+use featvec::network::{DEFAULT_SIZE, Network, Variant};
 use featvec::pictures::{Found, Preparation};
+use featvec::train::{Optimizer, TrainOptions, Trainer};
 use featvec::variables::Variables;
 use featvec::{Error, Precision, Preset};
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ use crate::line;
 use crate::options::{FetchArgs, LoadArgs, PrecisionChoice, Size, some_pictures};
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
-use report::{Row, print_accuracy, print_contests, print_rows};
+use report::{Row, print_accuracy, print_contests, print_rows, print_steps};
 
 /// Measure how fast the network runs on this machine
 #[derive(Args)]
@@ -36,6 +37,7 @@ Examples:
   featvec bench --isa avx2 --seconds 10 --json
   featvec bench --assert
   featvec bench --precision f32,int8 --batch 32
+  featvec bench --train
   featvec bench --accuracy photos/ --module bvlc_googlenet.caffemodel
 
 Runs of the network take turns with a loop of multiply-adds on the same threads. % of peak is the
@@ -44,17 +46,24 @@ interquartile range of that ratio. All figures are medians, of 15 turns at least
 which the peak falls below 90 % of the best seen do not count, as somebody else uses the machine;
 others are taken instead, and the case is marked `disturbed` if there are not enough of them.
 
+With --train, steps of training are measured instead: forward with the statistics of the batch,
+back to every variable, and the update; memory is the most that this process has held until then.
+
 In JSON, peak_ratio and spread are fractions: 0.9 is 90 %.")]
 pub struct Bench {
     /// Take the weights of this module [default: random ones, which take the same time]
     #[arg(long, value_name = "HANDLE", env = "FEATVEC_MODULE", hide_env_values = true)]
     module: Option<String>,
 
-    /// Pictures at once
-    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,32")]
+    /// Measure steps of training, not passes of inference
+    #[arg(long, conflicts_with_all = ["precision", "isa", "layers", "assert", "accuracy"])]
+    train: bool,
+
+    /// Pictures at once [default: 1 and 32; with --train 32]
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
     batch: Vec<NonZeroUsize>,
 
-    /// Threads [default: 1, and as many as this process may run at once]
+    /// Threads [default: 1, and as many as this process may run at once; with --train the latter]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<NonZeroUsize>,
 
@@ -113,7 +122,13 @@ impl Bench {
         if let Some(folder) = self.accuracy.take() {
             return self.compare(folder, (variables, size), talk);
         }
-        if self.assert { self.check_dispatch(variables, size) } else { self.measure(variables, size, talk) }
+        if self.train {
+            self.measure_training(variables, size, talk)
+        } else if self.assert {
+            self.check_dispatch(variables, size)
+        } else {
+            self.measure(variables, size, talk)
+        }
     }
 
     /// The weights to run with, and the size of pictures.
@@ -123,6 +138,8 @@ impl Bench {
             let load = LoadArgs::inference(std::mem::take(&mut self.fetch));
             let module = load.load(self.module.as_deref(), (Precision::F32, true), talk)?;
             (module.variables().clone(), module.expected_image_size().unwrap_or(DEFAULT_SIZE))
+        } else if self.train {
+            (Variables::random(Network { variant: Variant::Slim, classes: None }, 0), DEFAULT_SIZE)
         } else {
             (random_variables(), DEFAULT_SIZE)
         };
@@ -152,9 +169,60 @@ impl Bench {
         if !self.threads.is_empty() {
             return self.threads.clone();
         }
-        let mut threads = vec![NonZeroUsize::MIN, available_parallelism().unwrap_or(NonZeroUsize::MIN)];
+        let all = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let mut threads = if self.train { vec![all] } else { vec![NonZeroUsize::MIN, all] };
         threads.dedup();
         threads
+    }
+
+    /// The numbers of pictures to measure with.
+    fn batches(&self) -> Vec<NonZeroUsize> {
+        const DEFAULTS: [NonZeroUsize; 2] = [NonZeroUsize::MIN, NonZeroUsize::new(32).unwrap()];
+        match (&self.batch[..], self.train) {
+            ([], true) => DEFAULTS[1..].to_vec(),
+            ([], false) => DEFAULTS.to_vec(),
+            (given, _) => given.to_vec(),
+        }
+    }
+
+    fn measure_training(
+        &self,
+        variables: Variables,
+        size: [usize; 2],
+        talk: &Talk,
+    ) -> Result<Outcome, Stop> {
+        let (threads, batches) = (self.threads(), self.batches());
+        let mut tell = |message| talk.note(message);
+        let mut measuring = Measuring::new(self.seconds, &mut tell);
+        let mut measured = Vec::new();
+        let mut names = ("", "");
+        talk.begin(threads.len() * batches.len());
+        for &threads in &threads {
+            let options = TrainOptions { optimizer: Optimizer::Sgd, size, ..TrainOptions::default() };
+            let mut trainer = Trainer::new(variables.clone(), options, threads)?;
+            names = (trainer.kernels().name(), trainer.kernels().tile_name());
+            for &batch in &batches {
+                let measurement = measuring.measure_training(&mut trainer, batch)?;
+                measured.push((batch, measurement, machine::peak_memory_bytes()));
+                talk.advance(1);
+            }
+        }
+        talk.end();
+        let rows = measured.into_iter().map(|(batch, measurement, memory_bytes)| {
+            let disturbed = measuring.is_disturbed(&measurement);
+            (Row { batch, disturbed, measurement }, memory_bytes)
+        });
+        let rows: Vec<(Row, Option<u64>)> = rows.collect();
+        if self.json {
+            let cases: Vec<_> = rows.iter().map(|(row, memory)| row.to_json_of_step(*memory)).collect();
+            self.print_json(names, ("training", json!(cases)), size)?;
+        } else {
+            let mut out = stdout().lock();
+            self.print_header(&mut out, names.1, size)
+                .and_then(|()| print_steps(&mut out, &rows))
+                .map_err(Stop::from_stdout)?;
+        }
+        Ok(Outcome::Done)
     }
 
     fn measure(&self, variables: Variables, size: [usize; 2], talk: &Talk) -> Result<Outcome, Stop> {
@@ -164,12 +232,13 @@ impl Bench {
         let mut measured = Vec::new();
         let mut names = ("", "");
         let precisions = self.precisions(Precision::F32);
-        talk.begin(precisions.len() * threads.len() * self.batch.len());
+        let batches = self.batches();
+        talk.begin(precisions.len() * threads.len() * batches.len());
         for precision in precisions {
             for &threads in &threads {
                 let extractor = self.extractor(variables.clone(), threads, (precision, None))?;
                 names = (extractor.kernels().name(), extractor.tile_name());
-                for &batch in &self.batch {
+                for &batch in &batches {
                     let case = Case { batch, size, layers: self.layers };
                     measured.push((batch, measuring.measure(&extractor, &case)?));
                     talk.advance(1);
@@ -240,7 +309,7 @@ impl Bench {
                 }
             }
         }
-        let batch = self.batch.iter().copied().max().unwrap_or(NonZeroUsize::MIN);
+        let batch = self.batches().into_iter().max().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads().into_iter().max().unwrap_or(NonZeroUsize::MIN);
         let against = (Precision::F32, self.against.as_deref());
         let reference = self.extractor(variables.clone(), threads, against)?;

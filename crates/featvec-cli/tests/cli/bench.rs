@@ -46,6 +46,22 @@ fn cases_are_measured_on_the_instruction_set_that_was_named() {
 }
 
 #[test]
+fn steps_of_training_are_measured() {
+    let object = json(&["--train", "--threads", "1,2", "--batch", "2"]);
+    let cases = object["training"].as_array().unwrap();
+    assert_eq!(cases.iter().map(|case| case["threads"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    for case in cases {
+        for name in ["ms_per_step", "images_per_second", "peak_ratio"] {
+            assert_rate(&case[name]);
+        }
+        assert!(case["peak_memory_bytes"].as_u64().is_none_or(|bytes| bytes > 1 << 20));
+    }
+    let table = bench(&["--train", "--threads", "1", "--batch", "1"]).exits(0).stdout;
+    assert!(table.contains("ms/step") && table.contains("memory MB"), "{table}");
+    assert!(bench(&["--train", "--layers"]).exits(2).stderr.contains("--layers"));
+}
+
+#[test]
 fn precisions_are_measured_one_after_the_other() {
     let object = json(&["--precision", "int8,f32", "--threads", "1", "--batch", "2"]);
     let cases = object["cases"].as_array().unwrap();

@@ -11,13 +11,15 @@ simd_by_intrinsics! {
     mul_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
     add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps, max: _mm256_max_ps,
     sqrt: _mm256_sqrt_ps,
+    where_greater: |a, b, x| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), x),
+    where_equal: |a, b, x| _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), x),
 }
 
 // 6 x 2 accumulators, 2 filter vectors and 1 broadcast of the 16 registers; taller or wider tiles spill.
 crate::kernels::entry_points! {
     simd: Avx2, #[target_feature(enable = "avx2,fma")]
     name: "avx2", tile: "f32_conv_6x16_avx2",
-    rows: [1 2 3 4 5 6], vectors: [1 2],
+    rows: [1 2 3 4 5 6], vectors: [1 2], gradient_rows: [1 2 3 4],
     byte_tiles: BYTE_TILES,
     detect: is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
 }

@@ -10,13 +10,15 @@ simd_by_intrinsics! {
     splat: vdupq_n_f32, load: vld1q_f32, store: vst1q_f32,
     mul_add: |a, b, c| vfmaq_f32(c, a, b),
     add: vaddq_f32, sub: vsubq_f32, mul: vmulq_f32, div: vdivq_f32, max: vmaxq_f32, sqrt: vsqrtq_f32,
+    where_greater: |a, b, x| vreinterpretq_f32_u32(vandq_u32(vcgtq_f32(a, b), vreinterpretq_u32_f32(x))),
+    where_equal: |a, b, x| vreinterpretq_f32_u32(vandq_u32(vceqq_f32(a, b), vreinterpretq_u32_f32(x))),
 }
 
 // 6 x 4 accumulators, 4 filter vectors and 1 broadcast of the 32 registers.
 crate::kernels::entry_points! {
     simd: Neon, #[target_feature(enable = "neon")]
     name: "neon", tile: "f32_conv_6x16_neon",
-    rows: [1 2 3 4 5 6], vectors: [1 2 3 4],
+    rows: [1 2 3 4 5 6], vectors: [1 2 3 4], gradient_rows: [1 2 3 4],
     byte_tiles: BYTE_TILES,
     detect: true,
 }

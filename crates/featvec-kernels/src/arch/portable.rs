@@ -67,12 +67,20 @@ impl Simd for Portable {
     fn sqrt(self, a: Self::V) -> Self::V {
         zip(a, a, |a, _| a.sqrt())
     }
+    #[inline(always)]
+    fn where_greater(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V {
+        core::array::from_fn(|i| if a[i] > b[i] { x[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn where_equal(self, a: Self::V, b: Self::V, x: Self::V) -> Self::V {
+        core::array::from_fn(|i| if a[i] == b[i] { x[i] } else { 0.0 })
+    }
 }
 
 crate::kernels::entry_points! {
     simd: Portable,
     name: "portable", tile: "f32_conv_4x8_portable",
-    rows: [1 2 3 4], vectors: [1],
+    rows: [1 2 3 4], vectors: [1], gradient_rows: [1 2 3 4],
     byte_tiles: BYTE_TILES,
     detect: true,
 }

@@ -1,10 +1,18 @@
-//! Which processor this is.
+//! Which processor this is, and what this process takes of its memory.
 
 use std::fs;
 
 /// The processor as Linux describes it, with family and model where its name leaves them open; none elsewhere.
 pub fn cpu() -> Option<String> {
     describe(&fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+/// The most memory that this process has held at a time, as Linux tells; none elsewhere.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = peak.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn describe(cpuinfo: &str) -> Option<String> {

@@ -48,6 +48,36 @@ impl Row {
     }
 }
 
+impl Row {
+    /// As [`to_json`](Row::to_json), of a step of training.
+    pub fn to_json_of_step(&self, peak_memory_bytes: Option<u64>) -> Value {
+        let mut case = self.to_json();
+        case["ms_per_step"] = json!(self.measurement.seconds_per_image * self.batch.get() as f64 * 1e3);
+        case["peak_memory_bytes"] = json!(peak_memory_bytes);
+        case
+    }
+}
+
+/// Steps of training, with the memory that the process had taken at most by then.
+pub fn print_steps(out: &mut impl Write, rows: &[(Row, Option<u64>)]) -> io::Result<()> {
+    writeln!(out, "threads  batch  ms/step  images/s  peak GFLOP/s  % of peak  spread  memory MB")?;
+    for (Row { batch, measurement, disturbed }, memory_bytes) in rows {
+        let Measurement { threads, seconds_per_image, peak_flops, peak_ratio, spread, .. } = measurement;
+        writeln!(
+            out,
+            "{threads:7}  {batch:5}  {:7.0}  {:8.1}  {:12.1}  {:9.1}  {:4.1} %  {:>9}{}",
+            seconds_per_image * batch.get() as f64 * 1e3,
+            1.0 / seconds_per_image,
+            peak_flops / 1e9,
+            peak_ratio * 100.0,
+            spread * 100.0,
+            memory_bytes.map_or("-".to_string(), |bytes| (bytes / 1_000_000).to_string()),
+            if *disturbed { "  disturbed" } else { "" },
+        )?;
+    }
+    Ok(())
+}
+
 fn layer_to_json(layer: &Layer) -> Value {
     json!({
         "phase": layer.step.phase,
