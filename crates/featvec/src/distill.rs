@@ -15,12 +15,13 @@ mod progress;
 mod random;
 mod student;
 mod views;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis};
 
 pub use agreement::{Agreement, measure};
 pub use progress::Progress;
@@ -29,8 +30,9 @@ use crate::network::{Body, Conv, Mixed, Network, Variant};
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 use fit::{Fitted, Samples};
-use layers::{Filter, Layers, Map};
+use layers::{Filter, Layers, Map, stacked};
 use random::Random;
+use worker::Worker;
 
 /// How a student is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,11 +100,12 @@ pub fn distill(
     teacher.check()?;
     let network = Network { variant: Variant::Slim, classes: Some(classes + 1) };
     let mut course = Course {
-        teacher: Layers::new(teacher),
+        teacher: Layers::of(teacher),
         student: student::untaught(network, teacher),
         fitted: BTreeMap::new(),
         twins: Vec::new(),
         options,
+        workers: (0..options.threads.get()).map(|_| Worker::new()).collect::<Result<_>>()?,
         progress,
     };
     course.first_stage(teacher, paths, fail)?;
@@ -121,6 +124,7 @@ struct Course<'a> {
     fitted: BTreeMap<usize, Fitted>,
     twins: Vec<Twins>,
     options: &'a DistillOptions,
+    workers: Vec<Worker>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -133,7 +137,7 @@ impl Course<'_> {
         paths: &[PathBuf],
         fail: &mut dyn FnMut(&Path, &Error),
     ) -> Result<()> {
-        let DistillOptions { views, seed, threads, pixels, .. } = *self.options;
+        let DistillOptions { views, seed, pixels, .. } = *self.options;
         let Body::Conv(conv) = &self.student.stages[0].body else {
             unreachable!("the first stage is a convolution")
         };
@@ -142,21 +146,21 @@ impl Course<'_> {
         let (teacher, student) = (&self.teacher, &self.student);
         let mut samples = Vec::new();
         for (first, chunk) in paths.chunks(PICTURES).enumerate() {
-            let twins = parallel::map(threads, chunk.iter().enumerate(), |(index, path)| {
+            let twins = parallel::map(&mut self.workers, chunk.iter().enumerate(), |worker, (index, path)| {
                 let picture = first * PICTURES + index;
                 let views = views::views(path, views.get(), (seed, picture))?;
                 let twins = views.iter().enumerate().map(|(view, image)| {
                     let input = views::crop(image, 1, &scale);
-                    let mut teacher_map = teacher.stage(0, &input);
-                    teacher_map = teacher.pools(1, teacher_map);
+                    let mut teacher_map = teacher.stage(worker, 0, &input);
+                    teacher_map = teacher.pools(worker, 1, teacher_map);
                     let input = views::crop(image, 0, &student_scale);
-                    let mut student_map = student.stage(0, &input);
+                    let mut student_map = student.stage(worker, 0, &input);
                     let windows = student.conv_windows(conv, &input);
                     let mut random = Random::new(seed, &[0, picture, view]);
                     let chosen = random.choose(pixels.get(), student_map.values.nrows());
                     let patches = windows.patches(&input, chosen.iter().copied());
                     let wanted = student_map.values.select(Axis(0), &chosen);
-                    student_map = student.pools(1, student_map);
+                    student_map = student.pools(worker, 1, student_map);
                     (Twins { teacher: teacher_map, student: student_map }, (patches, wanted))
                 });
                 Ok(twins.collect::<Vec<_>>())
@@ -178,7 +182,8 @@ impl Course<'_> {
             return Err(Error::new(ErrorKind::Argument, "", "there are no photographs that could be read")
                 .with_hint("some hundreds are needed, of all kinds of things"));
         }
-        let described = Samples::new(samples).describe(vec![self.student.filters[0].clone()], threads);
+        let described = Samples::new(&mut self.workers, samples)
+            .describe(&mut self.workers, vec![self.student.filter(0).clone()]);
         self.fitted.extend(described.into_iter().enumerate());
         Ok(())
     }
@@ -190,9 +195,10 @@ impl Course<'_> {
             Body::Conv(conv) => self.conv_stage(index, &conv)?,
             Body::Mixed(mixed) => self.mixed_stage(index, &mixed)?,
         }
-        let (student, threads) = (&self.student, self.options.threads);
-        parallel::map(threads, self.twins.iter_mut(), |twins| {
-            twins.student = student.pools(index + 1, student.stage(index, &twins.student));
+        let student = &self.student;
+        parallel::map(&mut self.workers, self.twins.iter_mut(), |worker, twins| {
+            let map = student.stage(worker, index, &twins.student);
+            twins.student = student.pools(worker, index + 1, map);
         });
         Ok(index + 1)
     }
@@ -200,15 +206,15 @@ impl Course<'_> {
     fn conv_stage(&mut self, index: usize, conv: &Conv) -> Result<()> {
         let first = self.student.first_conv(index);
         let (teacher, student, options) = (&self.teacher, &self.student, self.options);
-        let samples = parallel::map(options.threads, self.twins.iter_mut().enumerate(), |(view, twins)| {
-            let map = teacher.stage(index, &twins.teacher);
+        let samples = parallel::map(&mut self.workers, self.twins.iter_mut().enumerate(), |worker, (view, twins)| {
+            let map = teacher.stage(worker, index, &twins.teacher);
             let chosen = chosen(options, (index, view), &map);
             let windows = student.conv_windows(conv, &twins.student);
             let wanted = map.values.select(Axis(0), &chosen);
-            twins.teacher = teacher.pools(index + 1, map);
+            twins.teacher = teacher.pools(worker, index + 1, map);
             (windows.patches(&twins.student, chosen.iter().copied()), wanted)
         });
-        let samples = Samples::new(samples);
+        let samples = Samples::new(&mut self.workers, samples);
         self.fit(&[first], &samples, 0.0)
     }
 
@@ -227,11 +233,11 @@ impl Course<'_> {
             pooled: Array2<f32>,
             wanted: [Array2<f32>; 6],
         }
-        let picked = parallel::map(options.threads, self.twins.iter_mut().enumerate(), |(view, twins)| {
-            let maps = teacher.mixed(teachers, first, &twins.teacher);
+        let picked = parallel::map(&mut self.workers, self.twins.iter_mut().enumerate(), |worker, (view, twins)| {
+            let maps = teacher.mixed(worker, (teachers, first), &twins.teacher);
             let all = maps.concatenated();
             let chosen = chosen(options, (index, view), &all);
-            twins.teacher = teacher.pools(index + 1, all);
+            twins.teacher = teacher.pools(worker, index + 1, all);
             let pick = |map: &Map| map.values.select(Axis(0), &chosen);
             let [b0, b1, b2, b3] = &maps.branches;
             let [r1, r2] = &maps.reduced;
@@ -245,24 +251,26 @@ impl Course<'_> {
         let wanted = |convs: &'static [usize]| {
             picked.iter().map(move |picked| {
                 let wanted: Vec<_> = convs.iter().map(|conv| picked.wanted[*conv].view()).collect();
-                concatenate(Axis(1), &wanted).expect("the same pixels")
+                stacked(Axis(1), &wanted)
             })
         };
         // Those that read the same map are fitted as one.
         let inputs = picked.iter().map(|picked| picked.input.clone());
-        self.fit(&[first, first + 1, first + 3], &Samples::new(inputs.zip(wanted(&[0, 1, 3]))), pooled)?;
+        let samples = Samples::new(&mut self.workers, inputs.zip(wanted(&[0, 1, 3])).collect());
+        self.fit(&[first, first + 1, first + 3], &samples, pooled)?;
         let inputs = picked.iter().map(|picked| picked.pooled.clone());
-        self.fit(&[first + 5], &Samples::new(inputs.zip(wanted(&[5]))), pooled)?;
+        let samples = Samples::new(&mut self.workers, inputs.zip(wanted(&[5])).collect());
+        self.fit(&[first + 5], &samples, pooled)?;
         let branches: [(&[Conv; 2], &'static [usize]); 2] = [(&mixed.branch_1, &[2]), (&mixed.branch_2, &[4])];
         for (branch, conv) in branches {
             let student = &self.student;
             let jobs = self.twins.iter().zip(&picked);
-            let patches = parallel::map(options.threads, jobs, |(twins, picked)| {
-                let reduced = student.conv((&branch[0], first + conv[0] - 1), &twins.student);
+            let patches = parallel::map(&mut self.workers, jobs, |worker, (twins, picked)| {
+                let reduced = student.conv(worker, (&branch[0], first + conv[0] - 1), &twins.student);
                 let windows = student.conv_windows(&branch[1], &reduced);
                 windows.patches(&reduced, picked.chosen.iter().copied())
             });
-            let samples = Samples::new(patches.into_iter().zip(wanted(conv)));
+            let samples = Samples::new(&mut self.workers, patches.into_iter().zip(wanted(conv)).collect());
             self.fit(&[first + conv[0]], &samples, pooled)?;
         }
         Ok(())
@@ -270,16 +278,16 @@ impl Course<'_> {
 
     /// Fits the convolutions `convs`, which have the same inputs, around the teacher's filters or the centres of them.
     fn fit(&mut self, convs: &[usize], samples: &Samples, pooled: f32) -> Result<()> {
-        let DistillOptions { ridge, passes, threads, .. } = *self.options;
-        let options = fit::Options { ridge, passes, pooled, threads };
-        let priors: Vec<&Filter> = convs.iter().map(|conv| &self.student.filters[*conv]).collect();
-        let fitted = samples.fit(&priors, &options).ok_or_else(|| {
+        let DistillOptions { ridge, passes, .. } = *self.options;
+        let options = fit::Options { ridge, passes, pooled };
+        let priors: Vec<&Filter> = convs.iter().map(|conv| self.student.filter(*conv)).collect();
+        let fitted = samples.fit(&mut self.workers, &priors, &options).ok_or_else(|| {
             let message =
                 format!("convolution {} cannot be fitted: its inputs are not finite, or all the same", convs[0]);
             Error::new(ErrorKind::Argument, "", message).with_hint("give more and other photographs")
         })?;
         for (conv, fitted) in convs.iter().zip(fitted) {
-            self.student.filters[*conv] = fitted.filter.clone();
+            self.student.set_filter(*conv, fitted.filter.clone());
             (self.progress)(Progress::Fitted { conv: *conv, error: fitted.error });
             self.fitted.insert(*conv, fitted);
         }

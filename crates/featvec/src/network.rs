@@ -523,8 +523,6 @@ pub const WEIGHTS_DEVIATION: f32 = 0.01;
 /// The epsilon of TF-Slim's batch normalisation, where no graph says otherwise.
 pub const BATCH_NORM_EPSILON: f32 = 0.001;
 
-/// What TF-Slim's moving averages keep at each step of training.
-pub const BATCH_NORM_DECAY: f32 = 0.9997;
 
 #[cfg(test)]
 mod tests {

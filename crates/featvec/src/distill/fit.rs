@@ -1,12 +1,12 @@
 //! A convolution fitted by least squares to what another network's computes, aware of the ReLU behind both.
 
-use std::num::NonZeroUsize;
-
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, concatenate};
+use featvec_kernels::Maps;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 use super::cholesky::Cholesky;
-use super::layers::Filter;
+use super::layers::{Filter, stacked};
 use super::parallel;
+use super::worker::Worker;
 
 /// How filters are fitted.
 #[derive(Clone, Copy, Debug)]
@@ -17,14 +17,13 @@ pub(super) struct Options {
     pub passes: usize,
     /// What the mean over a picture counts for, against each of its pixels.
     pub pooled: f32,
-    pub threads: NonZeroUsize,
 }
 
 /// Inputs and wanted outputs of a convolution at some pixels of many pictures.
 #[derive(Default)]
 pub(super) struct Samples {
     /// Of groups of pictures: inputs with a column of ones, and wanted outputs, which are zero where the ReLU cuts.
-    groups: Vec<(Array2<f32>, Array2<f32>)>,
+    groups: Vec<(Maps, Array2<f32>)>,
     /// Rows of a picture.
     rows: usize,
 }
@@ -47,35 +46,30 @@ const WAVE: usize = 8;
 
 impl Samples {
     /// Of each picture, inputs and wanted outputs at the same number of pixels.
-    pub fn new(pictures: impl IntoIterator<Item = (Array2<f32>, Array2<f32>)>) -> Samples {
-        let mut samples = Samples::default();
-        let pictures: Vec<_> = pictures.into_iter().collect();
-        for group in pictures.chunks(GROUP) {
+    pub fn new(workers: &mut [Worker], pictures: Vec<(Array2<f32>, Array2<f32>)>) -> Samples {
+        let rows = pictures.first().map_or(0, |(inputs, _)| inputs.nrows());
+        let groups = parallel::map(workers, pictures.chunks(GROUP), |worker, group| {
             let inputs: Vec<_> = group.iter().map(|(inputs, _)| inputs.view()).collect();
             let outputs: Vec<_> = group.iter().map(|(_, outputs)| outputs.view()).collect();
-            let stacked = |views: &[ArrayView2<'_, f32>]| {
-                concatenate(Axis(0), views).expect("pictures have the same columns")
-            };
-            let inputs = stacked(&inputs);
+            let inputs = stacked(Axis(0), &inputs);
             let ones = Array2::ones((inputs.nrows(), 1));
-            samples.rows = group[0].1.nrows();
-            samples.groups.push((
-                concatenate(Axis(1), &[inputs.view(), ones.view()]).expect("as many rows"),
-                stacked(&outputs),
-            ));
-        }
-        samples
+            let inputs = stacked(Axis(1), &[inputs.view(), ones.view()]);
+            (worker.factor(&inputs), stacked(Axis(0), &outputs))
+        });
+        Samples { groups, rows }
     }
 
     /// The sum over all groups of what `part` gives for each, in `f64` and in their order whatever the threads.
     fn sum(
         &self,
-        threads: NonZeroUsize,
-        part: impl Fn(&Array2<f32>, &Array2<f32>) -> Array2<f32> + Sync,
+        workers: &mut [Worker],
+        part: impl Fn(&mut Worker, &Maps, &Array2<f32>) -> Array2<f32> + Sync,
     ) -> Array2<f64> {
         let mut sum: Option<Array2<f64>> = None;
         for wave in self.groups.chunks(WAVE) {
-            for part in parallel::map(threads, wave, |(inputs, outputs)| part(inputs, outputs)) {
+            let parts =
+                parallel::map(workers, wave, |worker, (inputs, outputs)| part(worker, inputs, outputs));
+            for part in parts {
                 let sum = sum.get_or_insert_with(|| Array2::zeros(part.raw_dim()));
                 sum.zip_mut_with(&part, |sum, x| *sum += f64::from(*x));
             }
@@ -98,12 +92,20 @@ impl Samples {
     ///
     /// Where an output is wanted to be zero, anything below is as good: its target is what the last pass gave, cut at zero.
     /// Each such pass brings the error down, and all have the same equations but for their right side.
-    pub fn fit(&self, priors: &[&Filter], options: &Options) -> Option<Vec<Fitted>> {
-        let Options { threads, pooled, .. } = *options;
-        let mut gram = self.sum(threads, |inputs, _| {
-            let mut weighted = inputs.clone();
+    pub fn fit(
+        &self,
+        workers: &mut [Worker],
+        priors: &[&Filter],
+        options: &Options,
+    ) -> Option<Vec<Fitted>> {
+        let pooled = options.pooled;
+        let mut gram = self.sum(workers, |worker, inputs, _| {
+            if pooled == 0.0 {
+                return worker.inner_product(inputs, inputs);
+            }
+            let mut weighted = worker.matrix(inputs);
             self.add_means(weighted.view_mut(), pooled);
-            inputs.t().dot(&weighted)
+            worker.inner_product(inputs, &worker.factor(&weighted))
         });
         let inputs = gram.nrows() - 1;
         let count = gram[[inputs, inputs]];
@@ -113,18 +115,19 @@ impl Samples {
         (0..inputs).for_each(|i| gram[[i, i]] += ridge);
         let factor = Cholesky::new(gram)?;
 
-        let views: Vec<_> = priors.iter().map(|prior| prior.0.view()).collect();
-        let prior = concatenate(Axis(1), &views).expect("filters of the same inputs").mapv(f64::from);
+        let views: Vec<_> = priors.iter().map(|prior| prior.view()).collect();
+        let prior = stacked(Axis(1), &views).mapv(f64::from);
         let mut filter = prior.clone();
         for pass in 0..options.passes {
             let current = filter.mapv(|x| x as f32);
-            let mut step = self.sum(threads, |inputs, outputs| {
-                let mut residual = inputs.dot(&current);
+            let mut step = self.sum(workers, |worker, inputs, outputs| {
+                let mut residual = worker.product(inputs, &current);
                 residual.zip_mut_with(outputs, |x, wanted| {
                     *x = if *wanted > 0.0 { wanted - *x } else { -x.max(0.0) };
                 });
                 self.add_means(residual.view_mut(), pooled);
-                inputs.t().dot(&residual)
+                let residual = worker.factor(&residual);
+                worker.inner_product(inputs, &residual)
             });
             let mut pull = (&prior - &filter) * ridge;
             pull.row_mut(inputs).fill(0.0);
@@ -136,23 +139,23 @@ impl Samples {
         }
         let mut rest = filter.mapv(|x| x as f32);
         let filters = priors.iter().map(|prior| {
-            let (filter, others) = rest.view().split_at(Axis(1), prior.0.ncols());
-            let filter = Filter(filter.to_owned());
+            let (filter, others) = rest.view().split_at(Axis(1), prior.ncols());
+            let filter = filter.as_standard_layout().into_owned();
             rest = others.to_owned();
             filter
         });
         let filters = filters.collect();
-        Some(self.describe(filters, threads))
+        Some(self.describe(workers, filters))
     }
 
     /// Filters whose outputs lie side by side, with their statistics over the samples.
-    pub fn describe(&self, filters: Vec<Filter>, threads: NonZeroUsize) -> Vec<Fitted> {
-        let views: Vec<_> = filters.iter().map(|filter| filter.0.view()).collect();
-        let all = concatenate(Axis(1), &views).expect("filters of the same inputs");
+    pub fn describe(&self, workers: &mut [Worker], filters: Vec<Filter>) -> Vec<Fitted> {
+        let views: Vec<_> = filters.iter().map(|filter| filter.view()).collect();
+        let all = stacked(Axis(1), &views);
         let bias = all.row(all.nrows() - 1);
-        let sums = self.sum(threads, |inputs, wanted| {
+        let sums = self.sum(workers, |worker, inputs, wanted| {
             let mut sums = Array2::zeros((4, all.ncols()));
-            let results = inputs.dot(&all);
+            let results = worker.product(inputs, &all);
             for (result, wanted) in results.outer_iter().zip(wanted.outer_iter()) {
                 for (i, (x, wanted)) in result.iter().zip(wanted).enumerate() {
                     let plain = x - bias[i];
@@ -164,12 +167,12 @@ impl Samples {
             }
             sums
         });
-        let rows = self.groups.iter().map(|(inputs, _)| inputs.nrows()).sum::<usize>() as f64;
+        let rows = self.groups.iter().map(|(_, wanted)| wanted.nrows()).sum::<usize>() as f64;
         let mut columns = sums.columns().into_iter();
         let fitted = filters.into_iter().map(|filter| {
             let mut fitted = Fitted { mean: Vec::new(), variance: Vec::new(), error: 0.0, filter };
             let mut wanted = 0.0;
-            for sums in columns.by_ref().take(fitted.filter.0.ncols()) {
+            for sums in columns.by_ref().take(fitted.filter.ncols()) {
                 let mean = sums[0] / rows;
                 fitted.mean.push(mean);
                 fitted.variance.push(sums[1] / rows - mean * mean);

@@ -1,9 +1,13 @@
 //! The layers of a network one by one, on maps of one picture: fitting goes through two networks stage by stage, which
 //! the engine, made for whole passes, does not.
 
+use std::sync::OnceLock;
+
 use featvec_kernels::Lrn;
+use featvec_kernels::train::Convolution;
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
+use super::worker::Worker;
 use crate::network::{Body, Conv, Extent, Mixed, Network, Pool, Stage};
 use crate::variables::Variables;
 
@@ -17,11 +21,6 @@ pub(super) struct Map {
 impl Map {
     pub fn height(&self) -> usize {
         self.values.nrows() / self.width
-    }
-
-    fn relu(mut self) -> Map {
-        self.values.mapv_inplace(|x| x.max(0.0));
-        self
     }
 }
 
@@ -81,26 +80,16 @@ impl Windows {
 }
 
 /// A convolution's folded numbers: a row for each of `[kh, kw, ic]`, a column an output, and last the row of biases.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Filter(pub Array2<f32>);
+pub(super) type Filter = Array2<f32>;
 
-impl Filter {
-    pub fn weights(&self) -> ArrayView2<'_, f32> {
-        self.0.view().split_at(Axis(0), self.0.nrows() - 1).0
-    }
-
-    /// The sums of the rows of `patches`, biases added.
-    pub fn apply(&self, patches: ArrayView2<'_, f32>) -> Array2<f32> {
-        patches.dot(&self.weights()) + self.0.row(self.0.nrows() - 1)
-    }
-}
-
-/// A network with the filters that its layers have so far.
+/// A network with the filters that its layers have so far. All its maps are those of pictures of one size.
 pub(super) struct Layers {
     pub network: Network,
     pub stages: Vec<Stage>,
     /// In the order of [`Network::convs`].
-    pub filters: Vec<Filter>,
+    filters: Vec<Filter>,
+    /// The same made ready to run, where they have run.
+    ready: Vec<OnceLock<Convolution>>,
 }
 
 /// The maps of an inception module.
@@ -110,17 +99,32 @@ pub(super) struct MixedMaps {
 }
 
 impl Layers {
+    pub fn new(network: Network, filters: Vec<Filter>) -> Layers {
+        let ready = filters.iter().map(|_| OnceLock::new()).collect();
+        Layers { network, stages: network.stages(), filters, ready }
+    }
+
     /// Those of `variables`, batch normalisation folded.
-    pub fn new(variables: &Variables) -> Layers {
+    pub fn of(variables: &Variables) -> Layers {
         let convs = variables.network.convs();
         let filters = convs.iter().zip(&variables.convs).map(|(conv, numbers)| {
             let mut folded = numbers.fold(variables.epsilon);
             folded.weights.append(&mut folded.bias);
             let [kh, kw, ic, oc] = conv.shape;
-            Filter(Array2::from_shape_vec((kh * kw * ic + 1, oc), folded.weights).expect("checked lengths"))
+            Filter::from_shape_vec((kh * kw * ic + 1, oc), folded.weights).expect("checked lengths")
         });
-        let filters = filters.collect();
-        Layers { network: variables.network, stages: variables.network.stages(), filters }
+        Layers::new(variables.network, filters.collect())
+    }
+
+    /// The filter of the convolution `index`.
+    pub fn filter(&self, index: usize) -> &Filter {
+        &self.filters[index]
+    }
+
+    /// Gives the convolution `index` another filter.
+    pub fn set_filter(&mut self, index: usize, filter: Filter) {
+        self.filters[index] = filter;
+        self.ready[index].take();
     }
 
     /// The number of convolutions before the stage.
@@ -146,37 +150,44 @@ impl Layers {
     }
 
     /// The convolution `conv`, which is the `index`th, with its ReLU.
-    pub fn conv(&self, (conv, index): (&Conv, usize), map: &Map) -> Map {
+    pub fn conv(&self, worker: &mut Worker, (conv, index): (&Conv, usize), map: &Map) -> Map {
         let windows = self.conv_windows(conv, map);
         let filter = &self.filters[index];
-        let values = if conv.shape[0] == 1 {
-            filter.apply(map.values.view())
+        let (weights, bias) = filter.view().split_at(Axis(0), filter.nrows() - 1);
+        let mut values = if conv.stride == 1 {
+            let size = [map.height(), map.width];
+            let weights = weights.to_slice().expect("filters are kept row by row");
+            let ready = self.ready[index].get_or_init(|| worker.convolution(weights, conv.shape, size));
+            worker.convolve(ready, &map.values, size)
         } else {
-            filter.apply(windows.patches(map, 0..windows.len()).view())
+            let patches = worker.factor(&windows.patches(map, 0..windows.len()));
+            worker.product(&patches, &weights.to_owned())
         };
-        Map { width: windows.columns.out, values }.relu()
+        let bias = bias.row(0);
+        for mut pixel in values.outer_iter_mut() {
+            pixel.zip_mut_with(&bias, |x, bias| *x = (*x + bias).max(0.0));
+        }
+        Map { width: windows.columns.out, values }
     }
 
-    pub fn mixed(&self, mixed: &Mixed, first: usize, input: &Map) -> MixedMaps {
+    pub fn mixed(&self, worker: &mut Worker, (mixed, first): (&Mixed, usize), input: &Map) -> MixedMaps {
         let [b0, r1, c1, r2, c2, b3] = mixed.convs();
-        let reduced = [self.conv((r1, first + 1), input), self.conv((r2, first + 3), input)];
-        let branches = [
-            self.conv((b0, first), input),
-            self.conv((c1, first + 2), &reduced[0]),
-            self.conv((c2, first + 4), &reduced[1]),
-            self.conv((b3, first + 5), &self.pool_windows(mixed.pool, input).max(input)),
-        ];
+        let pooled = self.pool_windows(mixed.pool, input).max(input);
+        let mut conv = |conv, offset: usize, map: &Map| self.conv(worker, (conv, first + offset), map);
+        let reduced = [conv(r1, 1, input), conv(r2, 3, input)];
+        let branches =
+            [conv(b0, 0, input), conv(c1, 2, &reduced[0]), conv(c2, 4, &reduced[1]), conv(b3, 5, &pooled)];
         MixedMaps { branches, reduced }
     }
 
     /// The result of the stage `index`, after local response normalisation where the network has it.
-    pub fn stage(&self, index: usize, input: &Map) -> Map {
+    pub fn stage(&self, worker: &mut Worker, index: usize, input: &Map) -> Map {
         let stage = &self.stages[index];
         let first = self.first_conv(index);
         let mut map = match &stage.body {
-            Body::Conv(conv) => self.conv((conv, first), input),
+            Body::Conv(conv) => self.conv(worker, (conv, first), input),
             Body::MaxPool(pool) => self.pool_windows(*pool, input).max(input),
-            Body::Mixed(mixed) => self.mixed(mixed, first, input).concatenated(),
+            Body::Mixed(mixed) => self.mixed(worker, (mixed, first), input).concatenated(),
         };
         if let Some(lrn) = stage.norm {
             normalize(&mut map, lrn);
@@ -185,9 +196,9 @@ impl Layers {
     }
 
     /// The results of the stages from `index` on for as long as they are pools.
-    pub fn pools(&self, mut index: usize, mut map: Map) -> Map {
+    pub fn pools(&self, worker: &mut Worker, mut index: usize, mut map: Map) -> Map {
         while self.stages.get(index).is_some_and(|stage| matches!(stage.body, Body::MaxPool(_))) {
-            map = self.stage(index, &map);
+            map = self.stage(worker, index, &map);
             index += 1;
         }
         map
@@ -197,9 +208,14 @@ impl Layers {
 impl MixedMaps {
     pub fn concatenated(&self) -> Map {
         let views: Vec<_> = self.branches.iter().map(|map| map.values.view()).collect();
-        let values = concatenate(Axis(1), &views).expect("branches have the same pixels");
+        let values = stacked(Axis(1), &views);
         Map { width: self.branches[0].width, values }
     }
+}
+
+/// `parts`, which fit together, as one matrix that is kept row by row.
+pub(super) fn stacked(axis: Axis, parts: &[ArrayView2<'_, f32>]) -> Array2<f32> {
+    concatenate(axis, parts).expect("matrices that fit together").as_standard_layout().into_owned()
 }
 
 fn normalize(map: &mut Map, lrn: Lrn) {
@@ -209,7 +225,8 @@ fn normalize(map: &mut Map, lrn: Lrn) {
         let squares: Vec<f32> = pixel.iter().map(|x| x * x).collect();
         for (channel, x) in pixel.iter_mut().enumerate() {
             let window = channel.saturating_sub(half)..(channel + half + 1).min(squares.len());
-            *x /= (lrn.k + scale * squares[window].iter().sum::<f32>()).powf(Lrn::BETA);
+            let root = (lrn.k + scale * squares[window].iter().sum::<f32>()).sqrt();
+            *x /= root * root.sqrt(); // the power 3/4
         }
     }
 }

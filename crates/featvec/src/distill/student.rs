@@ -1,7 +1,5 @@
 //! The student before it is taught, and as a network with batch normalisation afterwards.
 
-use ndarray::Array2;
-
 use super::fit::Fitted;
 use super::layers::{Filter, Layers};
 use crate::network::{Body, Network};
@@ -12,15 +10,15 @@ const BACKGROUND: f32 = 10.0;
 
 /// The student with the teacher's filters, or the centres of them; the first one for pictures scaled as TF-Slim does it.
 pub(super) fn untaught(network: Network, teacher: &Variables) -> Layers {
-    let teachers = Layers::new(teacher);
+    let teachers = Layers::of(teacher);
     let shapes = teacher.network.convs().into_iter().zip(network.convs());
     let mut filters: Vec<Filter> = shapes
-        .zip(&teachers.filters)
-        .map(|((from, to), filter)| centre(filter, from.shape, to.shape))
+        .enumerate()
+        .map(|(conv, (from, to))| centre(teachers.filter(conv), from.shape, to.shape))
         .collect();
     let (from, to) = (teacher.affine, network.variant.affine());
     // An input x is x * from.scale + from.offset to the teacher and s = x * to.scale + to.offset to the student.
-    let first = &mut filters[0].0;
+    let first = &mut filters[0];
     let bias = first.nrows() - 1;
     for row in 0..bias {
         let channel = row % 3;
@@ -30,21 +28,21 @@ pub(super) fn untaught(network: Network, teacher: &Variables) -> Layers {
         first.row_mut(bias).scaled_add(offset, &weights);
         first.row_mut(row).mapv_inplace(|weight| weight * scale);
     }
-    Layers { network, stages: network.stages(), filters }
+    Layers::new(network, filters)
 }
 
 /// The middle of a filter of shape `from`, as large as `to` says.
 fn centre(filter: &Filter, from: [usize; 4], to: [usize; 4]) -> Filter {
     let [kh, kw, ic, oc] = to;
     let (top, left) = ((from[0] - kh) / 2, (from[1] - kw) / 2);
-    let bias = filter.0.nrows() - 1;
-    Filter(Array2::from_shape_fn((kh * kw * ic + 1, oc), |(row, output)| {
+    let bias = filter.nrows() - 1;
+    Filter::from_shape_fn((kh * kw * ic + 1, oc), |(row, output)| {
         if row == kh * kw * ic {
-            return filter.0[[bias, output]];
+            return filter[[bias, output]];
         }
         let (y, x, channel) = (row / ic / kw, row / ic % kw, row % ic);
-        filter.0[[((y + top) * from[1] + x + left) * ic + channel, output]]
-    }))
+        filter[[((y + top) * from[1] + x + left) * ic + channel, output]]
+    })
 }
 
 /// The network whose convolutions are `fitted`, with the teacher's classes behind a background class.
@@ -61,12 +59,11 @@ pub(super) fn with_statistics(network: Network, teacher: &Variables, fitted: &[F
         let Fitted { filter, mean, variance, .. } = &fitted[index];
         let deviations: Vec<f64> =
             variance.iter().map(|variance| variance.max(f64::from(epsilon)).sqrt()).collect();
-        let rows = filter.0.nrows() - 1;
-        let weights = filter.weights();
-        let weights = weights.indexed_iter().map(|((row, output), weight)| {
+        let rows = filter.nrows() - 1;
+        let weights = filter.indexed_iter().take(rows * filter.ncols()).map(|((row, output), weight)| {
             (f64::from(*weight) * input[row % input.len()] / deviations[output]) as f32
         });
-        let bias = filter.0.row(rows);
+        let bias = filter.row(rows);
         let beta = bias.iter().zip(mean).zip(&deviations);
         convs.push(ConvVariables {
             weights: weights.collect(),
