@@ -13,6 +13,7 @@ mod module;
 mod npy;
 mod onnx;
 mod picture;
+mod safetensors;
 mod saved_model;
 
 /// What all limits on bytes are set to, so that a lie about a length is far beyond them.
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(saved_model::SavedModelFile::new()),
         Box::new(checkpoint::Bundle::new()),
         Box::new(checkpoint::V1::new()),
+        Box::new(safetensors::SafetensorsFile::new()),
         Box::new(caffemodel::CaffemodelFile::new()),
         Box::new(onnx::OnnxFile::new()),
         Box::new(picture::Picture::new()),

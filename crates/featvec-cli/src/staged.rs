@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files and folders that appear whole or not at all.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use featvec::{Error, ErrorKind, Result};
 /// The code with which shells report a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// The files that are not in their places yet.
+/// The files and folders that are not in their places yet.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// A file being written beside the place where it will appear.
@@ -40,10 +40,7 @@ impl Staged {
         }
         // A symbolic link stays one: what it points to is replaced.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let mut temporary = target.clone().into_os_string();
-        // In a container, a process that was killed and the next one often have the same number.
-        temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
-        let temporary = PathBuf::from(temporary);
+        let temporary = temporary_beside(&target);
         remove_when_interrupted();
         let mut unfinished = unfinished();
         let file = File::create_new(&temporary).map_err(|error| Error::io(place, error))?;
@@ -89,6 +86,78 @@ impl Drop for Staged {
     }
 }
 
+/// A folder beside a place, in which what will stand there is made.
+#[derive(Debug)]
+pub struct StagedFolder {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl StagedFolder {
+    /// Begins what will stand at `target`, or have names that begin with it.
+    ///
+    /// # Errors
+    /// A folder that is not there or cannot be written to; a `target` without a name.
+    pub fn beside(target: &Path) -> Result<StagedFolder> {
+        let place = target.display().to_string();
+        if target.file_name().is_none() {
+            return Err(Error::new(ErrorKind::Argument, place, "the name of a file or folder expected"));
+        }
+        let temporary = temporary_beside(target);
+        remove_when_interrupted();
+        let mut unfinished = unfinished();
+        fs::create_dir(&temporary).map_err(|error| Error::io(place, error))?;
+        unfinished.insert(temporary.clone());
+        Ok(StagedFolder { temporary, target: target.to_owned() })
+    }
+
+    /// Where it is made.
+    pub fn path(&self) -> PathBuf {
+        self.temporary.join(self.target.file_name().unwrap_or_default())
+    }
+
+    /// Moves all that was made beside `target`, in the order of the names, but what is called `last` comes last. Files
+    /// replace files, a folder replaces a folder.
+    ///
+    /// # Errors
+    /// A place that is no longer there; a file where a folder is, or a folder where a file is.
+    pub fn commit(self, last: &str) -> Result<()> {
+        let at = |path: &Path, error| Error::io(path.display().to_string(), error);
+        let entries = fs::read_dir(&self.temporary).map_err(|error| at(&self.target, error))?;
+        let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+        names.sort_by_key(|name| (name == last, name.clone()));
+        for name in names {
+            let (made, place) = (self.temporary.join(&name), self.target.with_file_name(&name));
+            let replaced = self.temporary.join("replaced.part");
+            let replaces_folder = place.is_dir() && made.is_dir();
+            if replaces_folder {
+                fs::rename(&place, &replaced).map_err(|error| at(&place, error))?;
+            }
+            if let Err(error) = fs::rename(&made, &place) {
+                if replaces_folder {
+                    let _ = fs::rename(&replaced, &place);
+                }
+                return Err(at(&place, error));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StagedFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.temporary);
+        unfinished().remove(&self.temporary);
+    }
+}
+
+fn temporary_beside(target: &Path) -> PathBuf {
+    let mut temporary = target.as_os_str().to_owned();
+    // In a container, a process that was killed and the next one often have the same number.
+    temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
+    PathBuf::from(temporary)
+}
+
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -100,7 +169,7 @@ fn remove_when_interrupted() {
         // It fails where one of the signals is ignored, as by `nohup`: all are then left as they are.
         let _ = ctrlc::try_set_handler(|| {
             for path in &*unfinished() {
-                let _ = fs::remove_file(path);
+                let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             }
             std::process::exit(INTERRUPTED);
         });

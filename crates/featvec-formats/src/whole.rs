@@ -58,6 +58,7 @@ pub type NamedFiles = Vec<(String, Vec<u8>)>;
 pub fn write_folder(path: &Path, files: &NamedFiles) -> Result<()> {
     let at_path = |error| Error::io(path.display().to_string(), error);
     write_whole(path, |temporary| {
+        fs::create_dir(temporary).map_err(at_path)?;
         for (name, bytes) in files {
             let file = temporary.join(name);
             file.parent().map_or(Ok(()), fs::create_dir_all).map_err(at_path)?;

@@ -7,6 +7,7 @@
 //! teacher computes at the same place, so that it makes up for what the layers before it lack.
 
 mod agreement;
+mod checkpoint;
 mod cholesky;
 mod fit;
 mod layers;
@@ -51,6 +52,9 @@ pub struct DistillOptions {
     pub seed: u64,
     /// Threads; the student does not depend on it.
     pub threads: NonZeroUsize,
+    /// A file that holds the layers done so far after each stage, so that another run with the same teacher, photographs and
+    /// options goes on from there; none keeps nothing.
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl Default for DistillOptions {
@@ -63,6 +67,7 @@ impl Default for DistillOptions {
             pooled: 0.0,
             seed: 0,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            checkpoint: None,
         }
     }
 }
@@ -79,7 +84,8 @@ struct Twins {
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] for a teacher of another variant or without classes, or where no photograph can be read;
-/// `fail` is told which could not be read, and why.
+/// `fail` is told which could not be read, and why. [`ErrorKind::Mismatch`] for a checkpoint of another run; one that cannot
+/// be read or written.
 pub fn distill(
     teacher: &Variables,
     paths: &[PathBuf],
@@ -99,21 +105,36 @@ pub fn distill(
     };
     teacher.check()?;
     let network = Network { variant: Variant::Slim, classes: Some(classes + 1) };
+    let identity = checkpoint::identity(teacher, paths, options);
+    let fitted = match &options.checkpoint {
+        Some(file) => checkpoint::read(file, &identity, &network)?,
+        None => BTreeMap::new(),
+    };
     let mut course = Course {
         teacher: Layers::of(teacher),
         student: student::untaught(network, teacher),
-        fitted: BTreeMap::new(),
+        fitted,
         twins: Vec::new(),
         options,
         workers: (0..options.threads.get()).map(|_| Worker::new()).collect::<Result<_>>()?,
         progress,
     };
-    course.first_stage(teacher, paths, fail)?;
-    let mut stage = 1;
-    while stage < course.student.stages.len() {
-        stage = course.stage(stage)?;
+    for (conv, fitted) in &course.fitted {
+        course.student.set_filter(*conv, fitted.filter.clone());
+        (course.progress)(Progress::Fitted { conv: *conv, error: fitted.error });
     }
-    Ok(student::with_statistics(network, teacher, &course.fitted.into_values().collect::<Vec<_>>()))
+    let stages = course.student.stages.len();
+    if course.fitted.len() < course.student.first_conv(stages) {
+        course.first_stage(teacher, paths, fail)?;
+        for stage in 1..stages {
+            course.stage(stage)?;
+            if let Some(file) = &options.checkpoint {
+                checkpoint::write(file, &identity, &course.fitted)?;
+            }
+        }
+    }
+    let fitted: Vec<Fitted> = course.fitted.into_values().collect();
+    Ok(student::with_statistics(network, teacher, &fitted))
 }
 
 /// Both networks on their way through the stages.
@@ -188,10 +209,18 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Fits the stage `index`, takes the maps through it and the pools behind it, and returns the next stage.
-    fn stage(&mut self, index: usize) -> Result<usize> {
+    /// Fits the stage `index`, unless a checkpoint has it, and takes the maps through it and the pools behind it.
+    fn stage(&mut self, index: usize) -> Result<()> {
+        let known = self.fitted.contains_key(&self.student.first_conv(index));
         match self.student.stages[index].body.clone() {
-            Body::MaxPool(_) => return Ok(index + 1), // taken together with the stage before
+            Body::MaxPool(_) => return Ok(()), // taken together with the stage before
+            _ if known => {
+                let teacher = &self.teacher;
+                parallel::map(&mut self.workers, self.twins.iter_mut(), |worker, twins| {
+                    let map = teacher.stage(worker, index, &twins.teacher);
+                    twins.teacher = teacher.pools(worker, index + 1, map);
+                });
+            }
             Body::Conv(conv) => self.conv_stage(index, &conv)?,
             Body::Mixed(mixed) => self.mixed_stage(index, &mixed)?,
         }
@@ -200,7 +229,7 @@ impl Course<'_> {
             let map = student.stage(worker, index, &twins.student);
             twins.student = student.pools(worker, index + 1, map);
         });
-        Ok(index + 1)
+        Ok(())
     }
 
     fn conv_stage(&mut self, index: usize, conv: &Conv) -> Result<()> {

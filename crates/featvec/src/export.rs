@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+pub use featvec_formats::bundle_files as checkpoint_v2_files;
 use featvec_formats::{
     BundleWriter, HubModule, ImageModuleInfo, SavedModel, Tensor as NumberTensor, TensorData, archive,
     bundle_files, safetensors, v1_checkpoint, with_scratch_folder, write_checkpoint_state, write_file,

@@ -523,7 +523,6 @@ pub const WEIGHTS_DEVIATION: f32 = 0.01;
 /// The epsilon of TF-Slim's batch normalisation, where no graph says otherwise.
 pub const BATCH_NORM_EPSILON: f32 = 0.001;
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

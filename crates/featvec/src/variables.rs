@@ -74,6 +74,12 @@ impl Variables {
         self.convs.iter_mut().chain(&mut self.logits).nth(index).expect("a layer of the network")
     }
 
+    /// The same without the classifying layer.
+    pub fn without_logits(&self) -> Variables {
+        let network = Network { classes: None, ..self.network };
+        Variables { network, logits: None, convs: self.convs.clone(), ..*self }
+    }
+
     /// Checks that there are numbers for every layer of the network, as many as its shapes say.
     ///
     /// # Errors

@@ -1,30 +1,38 @@
 //! `featvec export`: a module in the format of another program.
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use featvec::export::{ExportOptions, to_onnx};
+use featvec::export::{self, ExportOptions, GraphOptions, to_onnx};
 use featvec::module::DEFAULT;
-use featvec::{Error, Module, grouped};
+use featvec::{Error, ErrorKind, Labels, Module, grouped};
 
 use crate::line;
 use crate::options::{ModuleArgs, Size};
-use crate::staged::Staged;
+use crate::staged::{Staged, StagedFolder};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
 
-/// Write a module's network in the format of another program
+/// The text file of V2 checkpoints that names the latest.
+const CHECKPOINT_STATE: &str = "checkpoint";
+
+/// Write a module for other programs: TensorFlow Hub, TensorFlow, TF Serving, ONNX, safetensors
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  featvec export --module inception_v1.ckpt --format hub -o inception_v1
+  featvec export --module bvlc_googlenet.caffemodel --format saved-model -o serving/googlenet/1
+  featvec export --module classification.tar.gz --format checkpoint-v2 -o run/model.ckpt
   featvec export --module feature_vector.tar.gz --format onnx -o features.onnx
-  featvec export --module bvlc_googlenet.caffemodel --signature image_classification \\
-      --format onnx -o logits.onnx
   featvec export --module module/ --endpoint default --endpoint global_pool --format onnx -o two.onnx
 
-The ONNX model (operators of version 13) takes `images`, [n,h,w,3] in [0,1], red first, for any n, and
-gives outputs named and shaped as the signature has them. Batch normalisation is folded. The file is
+A Hub module has graphs for inference (no tags) and for training (`train`), with the signatures that
+TF Hub's own modules have. A SavedModel (tag `serve`) has the signature `serving_default`. A frozen
+graph takes `images` and gives `feature_vector`, `logits` and `probabilities`. The ONNX model
+(operators of version 13) takes `images`, [n,h,w,3] in [0,1], red first, for any n, and gives outputs
+named and shaped as the signature has them; batch normalisation is folded. Whatever is written is
 read back and compared, number by number, before it takes its place.")]
 pub struct Export {
     #[command(flatten)]
@@ -34,53 +42,201 @@ pub struct Export {
     #[arg(long, value_enum, help_heading = "Output")]
     format: Format,
 
-    /// The file to write
-    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    /// The file or folder to write; of a V2 checkpoint, what its files' names begin with
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
     output: PathBuf,
 
-    /// Signature of the module
-    #[arg(long, value_name = "NAME", default_value = DEFAULT, help_heading = "Output")]
-    signature: String,
+    /// Replace what is there
+    #[arg(long, help_heading = "Output")]
+    overwrite: bool,
 
-    /// Output of the signature, again for each one that is wanted; `featvec inspect` lists them [default: default]
+    /// ONNX: signature of the module [default: default]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    signature: Option<String>,
+
+    /// ONNX: output of the signature, again for each one that is wanted; `featvec inspect` lists them [default: default]
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     endpoint: Vec<String>,
 
     /// Height and width of the pictures instead of the module's, at least 32x32
     #[arg(long, value_name = "HxW", help_heading = "Output")]
     size: Option<Size>,
+
+    /// Leave out the classifying layer
+    #[arg(long, help_heading = "Output")]
+    features_only: bool,
+
+    /// Hub modules: a file with the names of the classes, one a line, to put beside the graphs
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    labels: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
+    /// The folder of a TF1 Hub module
+    Hub,
+    /// A TF1 Hub module as one .tar.gz
+    HubTar,
+    /// TF-Slim's checkpoint of version 1, one file
+    CheckpointV1,
+    /// TF-Slim's checkpoint of version 2: PATH.index, PATH.data-00000-of-00001, and `checkpoint`
+    CheckpointV2,
+    /// The folder of a SavedModel for TF Serving and tf.saved_model.load
+    SavedModel,
+    /// One GraphDef with all numbers in it
+    FrozenGraph,
+    /// One .safetensors file with TF-Slim's names
+    Safetensors,
     /// One .onnx file
     Onnx,
 }
 
+impl Format {
+    fn has_graph(self) -> bool {
+        !matches!(self, Format::CheckpointV1 | Format::CheckpointV2 | Format::Safetensors)
+    }
+
+    fn is_folder(self) -> bool {
+        matches!(self, Format::Hub | Format::SavedModel)
+    }
+
+    /// What to do with `place` now.
+    fn next_step(self, place: &str) -> String {
+        match self {
+            Format::Hub => {
+                format!("next: featvec embed --module {place}, or hub.Module({place:?}) in Python")
+            }
+            Format::HubTar => {
+                format!("next: featvec embed --module {place}, or unpack it for hub.Module in Python")
+            }
+            Format::CheckpointV1 | Format::CheckpointV2 => {
+                format!(
+                    "next: featvec embed --module {place}, or tf.train.load_checkpoint({place:?}) in Python"
+                )
+            }
+            Format::SavedModel => format!(
+                "next: tf.saved_model.load({place:?}) in Python, or TF Serving with a folder around it whose \
+                 sub-folders are versions"
+            ),
+            Format::FrozenGraph => {
+                "next: tf.graph_util.import_graph_def in Python; input images:0".to_string()
+            }
+            Format::Safetensors => {
+                format!("next: featvec embed --module {place}, or safetensors' load_file in Python")
+            }
+            Format::Onnx => "next: run it with ONNX Runtime or the like".to_string(),
+        }
+    }
+}
+
 impl Export {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
-        let module = self.module.load(self.size.is_some(), talk)?;
-        refuse_overwriting(&module, &self.output)?;
-        let options = ExportOptions {
-            signature: self.signature.clone(),
-            outputs: self.outputs(&module)?,
-            size: self.size.map(|Size(size)| size),
-        };
-        match self.format {
-            Format::Onnx => self.write_onnx(&module, &options, talk)?,
+        self.check_options()?;
+        let any_size = self.format == Format::Onnx && self.size.is_some();
+        let module = self.module.load(any_size, talk)?;
+        self.refuse_overwriting(&module)?;
+        if self.format == Format::Onnx {
+            self.write_onnx(&module, talk)?;
+        } else {
+            self.write(&module, talk)?;
         }
+        talk.note(format_args!("{}", self.format.next_step(&line::shown(&self.output))));
         Ok(Outcome::Done)
     }
 
+    /// Options that the format has no use for are mistakes.
+    fn check_options(&self) -> Result<(), Error> {
+        let onnx = self.format == Format::Onnx;
+        let whole = self.format != Format::Onnx;
+        let hub = matches!(self.format, Format::Hub | Format::HubTar);
+        for (given, option, useful, what) in [
+            (self.signature.is_some(), "--signature", onnx, "an ONNX model"),
+            (!self.endpoint.is_empty(), "--endpoint", onnx, "an ONNX model"),
+            (self.size.is_some(), "--size", self.format.has_graph(), "a format with a graph"),
+            (
+                self.features_only,
+                "--features-only",
+                whole,
+                "formats other than ONNX, where the outputs decide,",
+            ),
+            (self.labels.is_some(), "--labels", hub, "a Hub module"),
+        ] {
+            if given && !useful {
+                return Err(wrong_usage(format!("{option} is for {what} only")));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, module: &Module, talk: &Talk) -> Result<(), Error> {
+        if !module.tags().is_empty() {
+            let message = "this format is made from the module's graph for inference";
+            return Err(wrong_usage(message).with_hint("leave out --tags: a Hub module gets both graphs"));
+        }
+        let without_logits;
+        let variables = if self.features_only {
+            without_logits = module.variables().without_logits();
+            &without_logits
+        } else {
+            module.variables()
+        };
+        let options = self.graph_options(module)?;
+        let staged = StagedFolder::beside(&self.output)?;
+        let path = staged.path();
+        match self.format {
+            Format::Hub => export::to_hub_module(variables, &options, &path),
+            Format::HubTar => export::to_hub_archive(variables, &options, &path),
+            Format::CheckpointV1 => export::to_checkpoint_v1(variables, &path),
+            Format::CheckpointV2 => export::to_checkpoint_v2(variables, &path),
+            Format::SavedModel => export::to_saved_model(variables, &options, &path),
+            Format::FrozenGraph => export::to_frozen_graph(variables, &options, &path),
+            Format::Safetensors => export::to_safetensors(variables, &path),
+            Format::Onnx => unreachable!("written elsewhere"),
+        }
+        .map_err(|error| match error.kind() {
+            // The place is a temporary one that nobody has seen.
+            ErrorKind::Io => Error::new(ErrorKind::Io, line::shown(&self.output), error.message()),
+            _ => error.within(&line::shown(&self.output)),
+        })?;
+        staged.commit(CHECKPOINT_STATE)?;
+        let run = match self.format {
+            Format::SavedModel | Format::FrozenGraph => "",
+            _ => ", and run on a picture",
+        };
+        talk.note(format_args!(
+            "wrote {}: {} variables, {} numbers; read back and compared, number by number{run}",
+            line::shown(&self.output),
+            variables.network.variables().len(),
+            grouped(variables.network.parameters() as u64),
+        ));
+        Ok(())
+    }
+
+    fn graph_options(&self, module: &Module) -> Result<GraphOptions, Error> {
+        let mut options = GraphOptions::default();
+        if self.format.has_graph() {
+            options = GraphOptions::of(module)?;
+        }
+        if let Some(Size(size)) = self.size {
+            options = GraphOptions { size, any_size: false, ..options };
+        }
+        if let Some(file) = &self.labels {
+            let labels = Labels::read(file)?;
+            let names = (0..labels.len()).filter_map(|index| Some(labels.get(index)?.name.clone()));
+            options.labels = names.collect();
+        }
+        Ok(options)
+    }
+
     /// The outputs wanted, each once.
-    fn outputs(&self, module: &Module) -> Result<Vec<String>, Error> {
+    fn outputs(&self, module: &Module, signature: &str) -> Result<Vec<String>, Error> {
         let endpoints: Vec<&str> = match self.endpoint.as_slice() {
             [] => vec![DEFAULT],
             endpoints => endpoints.iter().map(String::as_str).collect(),
         };
         let mut outputs = Vec::new();
         for endpoint in endpoints {
-            let name = module.output_name(&self.signature, endpoint)?;
+            let name = module.output_name(signature, endpoint)?;
             if !outputs.contains(&name) {
                 outputs.push(name);
             }
@@ -88,8 +244,14 @@ impl Export {
         Ok(outputs)
     }
 
-    fn write_onnx(&self, module: &Module, options: &ExportOptions, talk: &Talk) -> Result<(), Error> {
-        let model = to_onnx(module, options)?;
+    fn write_onnx(&self, module: &Module, talk: &Talk) -> Result<(), Error> {
+        let signature = self.signature.clone().unwrap_or_else(|| DEFAULT.to_string());
+        let options = ExportOptions {
+            outputs: self.outputs(module, &signature)?,
+            signature,
+            size: self.size.map(|Size(size)| size),
+        };
+        let model = to_onnx(module, &options)?;
         let mut file = Staged::create(&self.output)?;
         file.write_all(&model.encode()).map_err(|error| file.error(error))?;
         let bytes = file.read_back()?;
@@ -104,13 +266,58 @@ impl Export {
         ));
         Ok(())
     }
+
+    /// The files and folders that will be there.
+    fn targets(&self) -> Vec<PathBuf> {
+        if self.format != Format::CheckpointV2 {
+            return vec![self.output.clone()];
+        }
+        let [shard, index] = export::checkpoint_v2_files(&self.output);
+        vec![shard, index, self.output.with_file_name(CHECKPOINT_STATE)]
+    }
+
+    /// What is there stays there unless the user says otherwise; the module's own files stay in any case.
+    fn refuse_overwriting(&self, module: &Module) -> Result<(), Error> {
+        let canonical = |path: &Path| path.canonicalize().ok();
+        let handle = Path::new(module.handle());
+        let own = [Some(handle.to_owned()), Some(export::checkpoint_v2_files(handle)[1].clone())];
+        for target in self.targets() {
+            let Some(found) = canonical(&target) else { continue };
+            if own
+                .iter()
+                .flatten()
+                .filter_map(|own| canonical(own))
+                .any(|own| own.starts_with(&found) || found.starts_with(&own))
+            {
+                let message = format!("{} is the module and cannot be the output too", target.display());
+                return Err(wrong_usage(message));
+            }
+            let argument =
+                |message: &str| Err(Error::new(ErrorKind::Argument, target.display().to_string(), message));
+            match (self.format.is_folder(), found.is_dir()) {
+                (true, true) => {
+                    let names =
+                        fs::read_dir(&found).map_err(|error| Error::io(line::shown(&target), error))?;
+                    let is_empty = names.count() == 0;
+                    if !is_empty && !found.join("saved_model.pb").is_file() {
+                        return argument("a folder with other things in it, which is not replaced");
+                    }
+                    if !is_empty && !self.overwrite {
+                        return argument("it is there already").map_err(|error| error.with_hint(OVERWRITE));
+                    }
+                }
+                (true, false) => return argument("a file, which a folder does not replace"),
+                (false, _) if !found.is_file() => {
+                    return argument("not a plain file, so it cannot be replaced by one");
+                }
+                (false, _) if !self.overwrite => {
+                    return argument("it is there already").map_err(|error| error.with_hint(OVERWRITE));
+                }
+                (false, _) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
-/// The module's own file must not be replaced.
-fn refuse_overwriting(module: &Module, output: &Path) -> Result<(), Error> {
-    let canonical = |path: &Path| path.canonicalize().ok();
-    if canonical(output).is_some_and(|output| canonical(Path::new(module.handle())) == Some(output)) {
-        return Err(wrong_usage(format!("{} is the module and cannot be the output too", output.display())));
-    }
-    Ok(())
-}
+const OVERWRITE: &str = "give another --output, or --overwrite";

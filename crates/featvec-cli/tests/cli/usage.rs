@@ -53,7 +53,10 @@ fn values_are_checked() {
     refused(&["embed", "--module", "ftp://example.org/m", "x.jpg"], "ftp://");
     refused(&["classify", "--module", "m", "--top", "0", "x.jpg"], "--top");
     refused(&["compare", "a.npy", "b.npy", "--tolerance=-1"], "--tolerance");
-    refused(&["export", "--module", "m", "--format", "tflite", "-o", "x"], "possible values: onnx");
+    refused(
+        &["export", "--module", "m", "--format", "tflite", "-o", "x"],
+        "possible values: hub, hub-tar, checkpoint-v1",
+    );
     refused(&["export", "--module", "m", "--format", "onnx", "-o", "x", "--size", "0.5"], "HEIGHTxWIDTH");
 }
 

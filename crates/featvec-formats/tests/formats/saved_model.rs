@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use featvec_formats::protobuf::Writer;
-use featvec_formats::{Attr, DataType, Error, ErrorKind, Input, SavedModel, TensorName};
+use featvec_formats::{
+    Attr, AttrList, Collection, DataType, Error, ErrorKind, Graph, Input, MetaGraph, Node, SaveSlice,
+    SavedModel, Saver, Signature, Tensor, TensorData, TensorInfo, TensorName, TensorProto, VariableDef,
+};
 
 use crate::support::{assert_error, message, shape, small_limits};
 
@@ -151,11 +154,7 @@ fn a_file_beyond_the_limit_is_refused() {
 }
 
 /// A constant of `dtype` and `sizes` with the values that `fill` writes, decoded.
-fn constant(
-    dtype: u64,
-    sizes: &[i64],
-    fill: impl FnOnce(&mut Writer),
-) -> Result<featvec_formats::Tensor, Error> {
+fn constant(dtype: u64, sizes: &[i64], fill: impl FnOnce(&mut Writer)) -> Result<Tensor, Error> {
     let attr = with_attr(|attr| {
         attr.message(8, |tensor| {
             tensor.uint64(1, dtype);
@@ -317,4 +316,111 @@ fn no_flipped_bit_of_a_genuine_graph_panics() {
         refused += usize::from(SavedModel::parse(&damaged, &featvec_formats::Limits::default()).is_err());
     }
     assert!(refused > bytes.len() / 20, "{refused} of {}", bytes.len());
+}
+
+/// Whatever featvec knows of a model, in one of each kind.
+fn model() -> SavedModel {
+    let shape = Some(vec![None, Some(0), Some(224)]);
+    let list = AttrList {
+        bytes: vec![b"x".to_vec(), Vec::new()],
+        ints: vec![1, -1],
+        floats: vec![0.5],
+        bools: vec![true, false],
+        types: vec![DataType::F32, DataType::String],
+        shapes: vec![None, shape.clone()],
+    };
+    let text = Tensor::new(vec![2], TensorData::Strings(vec![b"".to_vec(), b"\xff".to_vec()])).unwrap();
+    let attrs = [
+        ("bytes", Attr::Bytes(b"SAME".to_vec())),
+        ("int", Attr::Int(-3)),
+        ("float", Attr::Float(0.25)),
+        ("bool", Attr::Bool(false)),
+        ("type", Attr::Type(DataType::F32)),
+        ("shape", Attr::Shape(shape.clone())),
+        ("unknown", Attr::Shape(None)),
+        ("tensor", Attr::Tensor(TensorProto::of(&text))),
+        ("splat", Attr::Tensor(TensorProto::repeat(vec![2, 3], 1.0))),
+        ("list", Attr::List(Box::new(list))),
+    ];
+    let node = |name: &str, inputs: &[Input]| Node {
+        name: name.to_string(),
+        op: "Op".to_string(),
+        inputs: inputs.to_vec(),
+        attrs: attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect(),
+    };
+    let tensor = |output| Input::Tensor(TensorName { node: "a".to_string(), output });
+    let nodes = vec![node("a", &[]), node("b", &[tensor(0), tensor(2), Input::Control("a".to_string())])];
+    let info = TensorInfo { name: "b:0".to_string(), dtype: DataType::F32, shape };
+    let signature = Signature {
+        inputs: [("images".to_string(), info.clone())].into(),
+        outputs: [("default".to_string(), info)].into(),
+        method: "predict".to_string(),
+    };
+    let variable = VariableDef {
+        name: "v".to_string(),
+        is_resource: true,
+        slice: Some(SaveSlice {
+            full_name: "w".to_string(),
+            full_shape: vec![4],
+            offset: vec![2],
+            shape: vec![2],
+        }),
+        initializer: "v/Assign".to_string(),
+        initial_value: "v/Initializer".to_string(),
+        snapshot: "v/Read".to_string(),
+        trainable: true,
+    };
+    let collections = [
+        ("nodes", Collection::Nodes(vec!["a".to_string(), "b:0".to_string()])),
+        ("variables", Collection::Bytes(vec![variable.encode()])),
+        ("ints", Collection::Ints(vec![1, -1])),
+        ("floats", Collection::Floats(vec![0.5])),
+        ("any", Collection::Any(vec![vec![1, 2]])),
+    ];
+    let graph = MetaGraph {
+        tags: ["train".to_string()].into(),
+        graph: Graph::new(nodes).unwrap(),
+        signatures: [("default".to_string(), signature)].into(),
+        collections: collections.map(|(key, collection)| (key.to_string(), collection)).into(),
+        saver: Some(Saver {
+            filename: "save/Const:0".to_string(),
+            save: "save/control:0".to_string(),
+            restore: "save/all".to_string(),
+        }),
+        tensorflow_version: "1.15.0".to_string(),
+    };
+    SavedModel { schema_version: 1, graphs: vec![graph] }
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let (written, limits) = (model(), small_limits());
+    let bytes = written.encode().unwrap();
+    let read = SavedModel::parse(&bytes, &limits).unwrap();
+    let ([a], [b]) = (&written.graphs[..], &read.graphs[..]) else { panic!("one graph each") };
+    assert_eq!((read.schema_version, &b.tags, &b.saver), (1, &a.tags, &a.saver));
+    assert_eq!(b.graph.nodes(), a.graph.nodes());
+    assert_eq!((&b.signatures, &b.collections), (&a.signatures, &a.collections));
+    assert_eq!(b.tensorflow_version, a.tensorflow_version);
+    let [variable] = &b.variables(&limits).unwrap()[..] else { panic!("one variable") };
+    assert_eq!(Collection::Bytes(vec![variable.encode()]), a.collections["variables"]);
+    assert_eq!((&*variable.initializer, &*variable.snapshot), ("v/Assign", "v/Read"));
+    // The graph alone, as a frozen one is.
+    let alone = Graph::parse(&a.graph.encode().unwrap(), &limits).unwrap();
+    assert_eq!(alone.nodes(), a.graph.nodes());
+}
+
+#[test]
+fn what_is_not_known_is_not_written() {
+    let mut node = model().graphs[0].graph.nodes()[0].clone();
+    node.attrs.insert("function".to_string(), Attr::Other);
+    let graph = Graph::new(vec![node]).unwrap();
+    assert_error(graph.encode(), ErrorKind::Unsupported, "node \"a\", attribute \"function\"");
+}
+
+#[test]
+fn graphs_of_nodes_that_do_not_fit_are_refused() {
+    let [a, b] = model().graphs[0].graph.nodes().to_vec().try_into().unwrap();
+    assert_error(Graph::new(vec![b]), ErrorKind::Corrupt, "its input \"a\" is not in the graph");
+    assert_error(Graph::new(vec![a.clone(), a]), ErrorKind::Corrupt, "a second node of this name");
 }

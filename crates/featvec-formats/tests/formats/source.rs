@@ -148,7 +148,6 @@ fn other_files_are_refused_with_what_they_are() {
         (b"\x80\x02}q\0", "a Python pickle"),
         (b"\x1c\0\0\0TFL3\0\0", "a TensorFlow Lite model"),
         (b"\x93NUMPY\x01\0", "an array of numpy"),
-        (b"\x10\0\0\0\0\0\0\0{\"a\":{}}", "a safetensors file"),
         (b"\n<!doctype HTML>", "a web page"),
         (b"name: \"GoogleNet\"\n", "a text file"),
         (b"\xf0\xf1\xf2\xf3", "no format that featvec knows"),

@@ -2,7 +2,9 @@
 
 use featvec_formats::protobuf::Writer;
 use featvec_formats::table::{Compression, TableWriter};
-use featvec_formats::{Checkpoint, Error, ErrorKind, TensorData, TensorSlice, ordered_code};
+use featvec_formats::{
+    Checkpoint, Error, ErrorKind, Limits, Tensor, TensorData, TensorSlice, ordered_code, v1_checkpoint,
+};
 
 use crate::support::{assert_error, fixture, message, shape, small_limits, table};
 
@@ -259,4 +261,27 @@ fn other_tables_are_refused() {
     let text = "x.ckpt: a table, but without the list";
     assert_error(open(&[(b"a", Vec::new())]), ErrorKind::Corrupt, text);
     assert_error(open(&[]), ErrorKind::Corrupt, "a table without records");
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let tensor = |shape: &[usize], data| Tensor::new(shape.to_vec(), data).unwrap();
+    let tensors = [
+        // Not in the order of their keys.
+        ("z", tensor(&[2, 1], TensorData::F32(vec![-1.5, f32::MIN_POSITIVE]))),
+        ("global_step", tensor(&[], TensorData::I64(vec![-7]))),
+        // More than one block.
+        ("a/weights", tensor(&[300, 1000], TensorData::F32(vec![0.25; 300_000]))),
+    ]
+    .map(|(name, tensor)| (name.to_string(), tensor));
+    let limits = Limits::default();
+    let checkpoint = Checkpoint::from_v1("x.ckpt", v1_checkpoint(&tensors).unwrap(), &limits).unwrap();
+    assert_eq!(checkpoint.entries().count(), 3);
+    for (name, tensor) in &tensors {
+        assert!(checkpoint.read(name).unwrap() == *tensor, "{name}");
+    }
+    let twice = [tensors[0].clone(), tensors[0].clone()];
+    assert_error(v1_checkpoint(&twice), ErrorKind::Argument, "tensor \"z\": a second tensor");
+    let bytes = [("b".to_string(), tensor(&[1], TensorData::U8(vec![1])))];
+    assert_error(v1_checkpoint(&bytes), ErrorKind::Unsupported, "float32 or int64 expected");
 }

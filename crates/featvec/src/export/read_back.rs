@@ -9,7 +9,7 @@ use super::GraphOptions;
 use super::saved_model::SERVE;
 use crate::extractor::{FeatureExtractor, RunOptions};
 use crate::module::{DEFAULT, IMAGE_CLASSIFICATION, IMAGE_FEATURE_VECTOR, TRAIN, variables_of_saved_model};
-use crate::network::{Network, WEIGHTS};
+use crate::network::WEIGHTS;
 use crate::plan::{Mode, Value};
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Limits, LoadOptions, Module, Result, Tensor};
@@ -19,8 +19,7 @@ pub(super) fn hub_module(path: &Path, variables: &Variables, options: &GraphOpti
     let tags = BTreeSet::from([TRAIN.to_string()]);
     let training = Module::open(path, &LoadOptions { tags, ..LoadOptions::default() })?;
     // Logits behind dropout are none of the network's values, so this graph is read without them.
-    let network = Network { classes: None, ..variables.network };
-    compare(&Variables { network, logits: None, ..variables.clone() }, training.variables())?;
+    compare(&variables.without_logits(), training.variables())?;
     let module = Module::open(path, &LoadOptions::default())?;
     compare(variables, module.variables())?;
     if module.expected_image_size()? != options.size || module.batch_norm_decay() != options.batch_norm_decay
@@ -73,10 +72,9 @@ fn compare(written: &Variables, read: &Variables) -> Result<()> {
             .with_hint("export to a format with a graph, such as a Hub module"));
     }
     let layers = written.network.convs().into_iter().chain(written.network.logits());
-    let numbers = |variables: &Variables| -> Vec<_> {
-        variables.convs.iter().chain(&variables.logits).cloned().collect()
-    };
-    for ((layer, written), read) in layers.zip(numbers(written)).zip(numbers(read)) {
+    let written = written.convs.iter().chain(&written.logits);
+    let read = read.convs.iter().chain(&read.logits);
+    for ((layer, written), read) in layers.zip(written).zip(read) {
         let (written, read) = (written.named(), read.named());
         let same = written.len() == read.len()
             && written.iter().zip(&read).all(|(a, b)| a.0 == b.0 && bits_of(a.1) == bits_of(b.1));
