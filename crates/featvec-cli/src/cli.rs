@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cache, classify, compare, completions, embed, export, fetch, inspect, man, presets,
+    bench, cache, classify, compare, completions, distill, embed, export, fetch, inspect, man, presets,
 };
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
@@ -38,6 +38,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
     Export(export::Export),
+    Distill(distill::Distill),
     Bench(bench::Bench),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),
@@ -56,6 +57,7 @@ impl Cli {
             Command::Inspect(inspect) => inspect.run(&talk),
             Command::Compare(compare) => compare.run(&talk),
             Command::Export(export) => export.run(&talk),
+            Command::Distill(distill) => distill.run(&talk),
             Command::Bench(bench) => bench.run(&talk),
             Command::Fetch(fetch) => fetch.run(&talk),
             Command::Cache(cache) => cache.run(&talk),

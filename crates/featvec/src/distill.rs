@@ -45,7 +45,7 @@ pub struct DistillOptions {
     /// How strongly filters are drawn to the teacher's, against the variance of their inputs.
     pub ridge: f64,
     /// Times that the targets of outputs which the ReLU cuts are renewed.
-    pub passes: usize,
+    pub passes: NonZeroUsize,
     /// What the mean over all pixels of the last maps, which is the feature vector, counts for against each pixel.
     pub pooled: f32,
     /// What views and pixels depend on.
@@ -63,7 +63,7 @@ impl Default for DistillOptions {
             views: NonZeroUsize::new(2).unwrap(),
             pixels: NonZeroUsize::new(96).unwrap(),
             ridge: 1e-3,
-            passes: 8,
+            passes: NonZeroUsize::new(5).unwrap(),
             pooled: 0.0,
             seed: 0,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -135,6 +135,19 @@ pub fn distill(
     }
     let fitted: Vec<Fitted> = course.fitted.into_values().collect();
     Ok(student::with_statistics(network, teacher, &fitted))
+}
+
+/// Parts the photographs `paths` into those that are held out, a share of them, and those to learn from; which is which
+/// depends on `seed` and on their number.
+pub fn hold_out(paths: &[PathBuf], share: f64, seed: u64) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let count = (paths.len() as f64 * share).round() as usize;
+    let chosen = Random::new(seed, &[]).choose(count, paths.len());
+    let (mut held_out, mut others) = (Vec::new(), Vec::new());
+    for (index, path) in paths.iter().enumerate() {
+        let to = if chosen.binary_search(&index).is_ok() { &mut held_out } else { &mut others };
+        to.push(path.clone());
+    }
+    (held_out, others)
 }
 
 /// Both networks on their way through the stages.
@@ -308,7 +321,7 @@ impl Course<'_> {
     /// Fits the convolutions `convs`, which have the same inputs, around the teacher's filters or the centres of them.
     fn fit(&mut self, convs: &[usize], samples: &Samples, pooled: f32) -> Result<()> {
         let DistillOptions { ridge, passes, .. } = *self.options;
-        let options = fit::Options { ridge, passes, pooled };
+        let options = fit::Options { ridge, passes: passes.get(), pooled };
         let priors: Vec<&Filter> = convs.iter().map(|conv| self.student.filter(*conv)).collect();
         let fitted = samples.fit(&mut self.workers, &priors, &options).ok_or_else(|| {
             let message =

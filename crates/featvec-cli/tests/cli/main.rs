@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod classify;
 mod compare;
+mod distill;
 mod embed;
 mod export;
 mod help;

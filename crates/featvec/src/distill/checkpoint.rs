@@ -68,9 +68,8 @@ pub(super) fn read(file: &Path, identity: &[u8], network: &Network) -> Result<BT
         Err(error) => return Err(Error::io(place, error)),
     };
     let checkpoint = Checkpoint::from_safetensors(&place, bytes, &Limits::default())?;
-    let read = |name: &str| checkpoint.read(name).transpose();
-    let held = read(IDENTITY)?.map(Tensor::into_data);
-    if held != Some(TensorData::U8(identity.to_vec())) {
+    let read = |name: &str| checkpoint.entry(name).map(|_| checkpoint.read(name)).transpose();
+    if read(IDENTITY)?.map(Tensor::into_data) != Some(TensorData::U8(identity.to_vec())) {
         let message = "it was begun with another teacher, other photographs or other options";
         return Err(Error::new(ErrorKind::Mismatch, place, message)
             .with_hint("give those again to go on with it, or remove it to begin anew"));

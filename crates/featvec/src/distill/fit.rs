@@ -1,7 +1,7 @@
 //! A convolution fitted by least squares to what another network's computes, aware of the ReLU behind both.
 
 use featvec_kernels::Maps;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{Array2, ArrayViewMut2, Axis};
 
 use super::cholesky::Cholesky;
 use super::layers::{Filter, stacked};
@@ -188,3 +188,92 @@ impl Samples {
 
 /// How far a pass goes beyond what its equations say; below 2 it comes nearer every time.
 const OVERSTEP: f64 = 1.6;
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Random;
+    use super::*;
+
+    const OPTIONS: Options = Options { ridge: 1e-9, passes: 40, pooled: 0.0 };
+
+    fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
+        let mut random = Random::new(seed, &[]);
+        Array2::from_shape_fn((rows, columns), |_| (2.0 * random.unit() - 1.0) as f32)
+    }
+
+    /// Pictures whose wanted outputs are what `filter` gives behind a ReLU.
+    fn pictures(filter: &Filter) -> Vec<(Array2<f32>, Array2<f32>)> {
+        let picture = |seed| {
+            let inputs = numbers(30, filter.nrows() - 1, seed);
+            let (weights, bias) = filter.view().split_at(Axis(0), filter.nrows() - 1);
+            let wanted = (inputs.dot(&weights) + bias.row(0)).mapv(|x| x.max(0.0));
+            (inputs, wanted)
+        };
+        (1..40).map(picture).collect()
+    }
+
+    fn fit(filter: &Filter, prior: &Filter, options: &Options, threads: usize) -> Fitted {
+        let mut workers: Vec<Worker> = (0..threads).map(|_| Worker::new().unwrap()).collect();
+        let samples = Samples::new(&mut workers, pictures(filter));
+        samples.fit(&mut workers, &[prior], options).unwrap().remove(0)
+    }
+
+    /// The wanted outputs tell nothing of what the ReLU cuts, and yet only one filter gives them.
+    #[test]
+    fn a_filter_is_found_again_from_what_the_relu_leaves_of_its_outputs() {
+        let filter = numbers(8, 5, 99);
+        let prior = &filter + &(numbers(8, 5, 98) * 0.5);
+        for pooled in [0.0, 2.0] {
+            let fitted = fit(&filter, &prior, &Options { pooled, ..OPTIONS }, 1);
+            assert!((&fitted.filter - &filter).iter().all(|error| error.abs() < 1e-2), "{fitted:?}");
+            assert!(fitted.error < 1e-4, "{fitted:?}");
+        }
+    }
+
+    #[test]
+    fn more_passes_come_nearer() {
+        let (filter, prior) = (numbers(8, 5, 99), Array2::zeros((8, 5)));
+        let error = |passes| fit(&filter, &prior, &Options { passes, ..OPTIONS }, 1).error;
+        let errors = [1, 2, 4, 8].map(error);
+        assert!(errors.windows(2).all(|pair| pair[1] < 0.8 * pair[0]), "{errors:?}");
+    }
+
+    #[test]
+    fn a_strong_ridge_holds_to_the_prior() {
+        let (filter, prior) = (numbers(8, 5, 99), numbers(8, 5, 98));
+        let fitted = fit(&filter, &prior, &Options { ridge: 1e9, ..OPTIONS }, 1);
+        let (weights, _) = fitted.filter.view().split_at(Axis(0), 7);
+        let (expected, _) = prior.view().split_at(Axis(0), 7);
+        assert!((&weights - &expected).iter().all(|error| error.abs() < 1e-3));
+    }
+
+    #[test]
+    fn the_statistics_are_those_of_the_sums_without_biases() {
+        let filter = numbers(8, 5, 99);
+        let fitted = fit(&filter, &filter, &OPTIONS, 1);
+        let (weights, _) = fitted.filter.view().split_at(Axis(0), 7);
+        let inputs: Vec<_> = pictures(&filter).into_iter().map(|(inputs, _)| inputs).collect();
+        let views: Vec<_> = inputs.iter().map(|inputs| inputs.view()).collect();
+        let sums = stacked(Axis(0), &views).dot(&weights);
+        for (output, column) in sums.columns().into_iter().enumerate() {
+            let column = column.mapv(f64::from);
+            assert!((fitted.mean[output] - column.mean().unwrap()).abs() < 1e-5);
+            assert!((fitted.variance[output] - column.var(0.0)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let (filter, prior) = (numbers(20, 5, 99), numbers(20, 5, 98));
+        let [one, three] = [1, 3].map(|threads| fit(&filter, &prior, &OPTIONS, threads));
+        assert_eq!((one.filter, one.mean, one.variance), (three.filter, three.mean, three.variance));
+    }
+
+    #[test]
+    fn inputs_that_are_not_finite_are_refused() {
+        let mut workers = vec![Worker::new().unwrap()];
+        let picture = (Array2::from_elem((3, 2), f32::NAN), Array2::ones((3, 1)));
+        let samples = Samples::new(&mut workers, vec![picture]);
+        assert!(samples.fit(&mut workers, &[&Array2::zeros((3, 1))], &OPTIONS).is_none());
+    }
+}
