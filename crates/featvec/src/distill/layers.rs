@@ -1,6 +1,7 @@
 //! The layers of a network one by one, on maps of one picture: fitting goes through two networks stage by stage, which
 //! the engine, made for whole passes, does not.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use featvec_kernels::Lrn;
@@ -34,47 +35,50 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    fn len(&self) -> usize {
-        self.rows.out * self.columns.out
-    }
-
-    /// For the window `index`, its elements: row of the window's pixel on `map`, or none outside of the map.
-    fn pixels(&self, map: &Map, index: usize) -> impl Iterator<Item = Option<usize>> {
-        let (height, width) = (map.height(), map.width);
-        let top = (index / self.columns.out * self.stride) as isize - self.rows.before as isize;
-        let left = (index % self.columns.out * self.stride) as isize - self.columns.before as isize;
-        let size = self.size as isize;
-        (0..size * size).map(move |pixel| {
-            let y = usize::try_from(top + pixel / size).ok().filter(|y| *y < height)?;
-            let x = usize::try_from(left + pixel % size).ok().filter(|x| *x < width)?;
-            Some(y * width + x)
+    /// Of the window `index`, the rows that lie on `map`, as far as they do: the window's element that a row begins with, and
+    /// the pixels of the map.
+    fn rows_on(&self, map: &Map, index: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let (height, width, size) = (map.height(), map.width, self.size);
+        // Where the window begins, counted from the padding's corner.
+        let (above, before) = (self.rows.before, self.columns.before);
+        let (top, left) = (index / self.columns.out * self.stride, index % self.columns.out * self.stride);
+        let first = before.saturating_sub(left)..size.min((width + before).saturating_sub(left));
+        (0..size).filter(move |row| (above..above + height).contains(&(top + row))).map(move |row| {
+            let start = (top + row - above) * width + left + first.start - before;
+            (row * size + first.start, start..start + first.len())
         })
     }
 
     /// What a convolution reads at the windows `chosen`: a row a window, `[kh, kw, ic]` in a row, zero outside of the map.
     pub fn patches(&self, map: &Map, chosen: impl ExactSizeIterator<Item = usize>) -> Array2<f32> {
         let channels = map.values.ncols();
-        let mut patches = Array2::zeros((chosen.len(), self.size * self.size * channels));
-        for (mut patch, index) in patches.outer_iter_mut().zip(chosen) {
-            for (mut part, pixel) in
-                patch.axis_chunks_iter_mut(Axis(0), channels).zip(self.pixels(map, index))
-            {
-                if let Some(pixel) = pixel {
-                    part.assign(&map.values.row(pixel));
-                }
+        let values = map.values.as_slice().expect("maps are kept row by row");
+        let len = self.size * self.size * channels;
+        let shape = (chosen.len(), len);
+        let mut patches = vec![0.0; shape.0 * len];
+        for (patch, index) in patches.chunks_exact_mut(len).zip(chosen) {
+            for (element, pixels) in self.rows_on(map, index) {
+                let run = &values[pixels.start * channels..pixels.end * channels];
+                patch[element * channels..][..run.len()].copy_from_slice(run);
             }
         }
-        patches
+        Array2::from_shape_vec(shape, patches).expect("as many numbers as the windows have")
     }
 
     /// The largest value of each channel in each window.
     pub fn max(&self, map: &Map) -> Map {
-        let mut values = Array2::from_elem((self.len(), map.values.ncols()), f32::NEG_INFINITY);
-        for (index, mut row) in values.outer_iter_mut().enumerate() {
-            for pixel in self.pixels(map, index).flatten() {
-                row.zip_mut_with(&map.values.row(pixel), |max, x| *max = max.max(*x));
+        let channels = map.values.ncols();
+        let values = map.values.as_slice().expect("maps are kept row by row");
+        let len = self.rows.out * self.columns.out;
+        let mut largest = vec![f32::NEG_INFINITY; len * channels];
+        for (index, largest) in largest.chunks_exact_mut(channels).enumerate() {
+            for (_, pixels) in self.rows_on(map, index) {
+                for pixel in values[pixels.start * channels..pixels.end * channels].chunks_exact(channels) {
+                    largest.iter_mut().zip(pixel).for_each(|(max, x)| *max = max.max(*x));
+                }
             }
         }
+        let values = Array2::from_shape_vec((len, channels), largest).expect("as many as windows and channels");
         Map { width: self.columns.out, values }
     }
 }
@@ -160,7 +164,7 @@ impl Layers {
             let ready = self.ready[index].get_or_init(|| worker.convolution(weights, conv.shape, size));
             worker.convolve(ready, &map.values, size)
         } else {
-            let patches = worker.factor(&windows.patches(map, 0..windows.len()));
+            let patches = worker.factor(&windows.patches(map, 0..windows.rows.out * windows.columns.out));
             worker.product(&patches, &weights.to_owned())
         };
         let bias = bias.row(0);
@@ -227,6 +231,63 @@ fn normalize(map: &mut Map, lrn: Lrn) {
             let window = channel.saturating_sub(half)..(channel + half + 1).min(squares.len());
             let root = (lrn.k + scale * squares[window].iter().sum::<f32>()).sqrt();
             *x /= root * root.sqrt(); // the power 3/4
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use featvec_kernels::Affine;
+
+    use super::super::random::Random;
+    use super::*;
+    use crate::extractor::{FeatureExtractor, RunOptions};
+    use crate::network::{DEFAULT_SIZE, Variant};
+    use crate::plan::{Mode, Value};
+    use crate::tensor::Tensor;
+    use crate::variables::{ConvVariables, Shift};
+
+    fn variables(variant: Variant) -> Variables {
+        let network = Network { variant, classes: None };
+        let mut convs = Vec::new();
+        for (index, conv) in network.convs().iter().enumerate() {
+            let [kh, kw, ic, oc] = conv.shape;
+            let mut random = Random::new(index as u64, &[]);
+            let scale = (6.0 / (kh * kw * ic) as f64).sqrt();
+            let mut number = |scale: f64| (scale * (2.0 * random.unit() - 1.0)) as f32;
+            let weights = (0..kh * kw * ic * oc).map(|_| number(scale)).collect();
+            let shift = Shift::Bias((0..oc).map(|_| number(1.0)).collect());
+            convs.push(ConvVariables { weights, shift });
+        }
+        let affine = Affine { scale: [2.0; 3], offset: [-1.0; 3] };
+        Variables { network, affine, epsilon: 0.0, convs, logits: None }
+    }
+
+    /// Both variants, whose windows and paddings differ, against the engine.
+    #[test]
+    fn stage_by_stage_the_maps_are_those_of_whole_passes() {
+        let [h, w] = DEFAULT_SIZE;
+        let mut random = Random::new(3, &[]);
+        let image: Vec<f32> = (0..h * w * 3).map(|_| random.unit() as f32).collect();
+        let worker = &mut Worker::new().unwrap();
+        for variant in [Variant::Slim, Variant::Paper] {
+            let variables = variables(variant);
+            let layers = Layers::of(&variables);
+            let input: Vec<f32> = image.iter().map(|x| 2.0 * x - 1.0).collect();
+            let mut map = Map { width: w, values: Array2::from_shape_vec((h * w, 3), input).unwrap() };
+            let extractor = FeatureExtractor::new(variables, &RunOptions::default()).unwrap();
+            let images = Tensor::new([1, h, w, 3], image.clone()).unwrap();
+            for index in 0..layers.stages.len() {
+                map = layers.stage(worker, index, &map);
+                let normed = layers.stages[index].norm.is_some();
+                let value = if normed { Value::Normed(index) } else { Value::Stage(index) };
+                let expected = extractor.run(&images, Mode::Inference, &[value]).unwrap().remove(0);
+                let largest = expected.data().iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                let values = map.values.as_slice().unwrap();
+                assert_eq!(values.len(), expected.data().len());
+                let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4 * largest;
+                assert!(values.iter().zip(expected.data()).all(near), "{variant:?}, stage {index}");
+            }
         }
     }
 }
