@@ -25,7 +25,7 @@ test:
 # The kernels under the address sanitizer, which stable compilers have behind this switch.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 sanitize:
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p featvec-kernels --test steps --test bytes --locked \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p featvec-kernels --test kernels --locked \
 		--target $(HOST) --target-dir target/sanitize
 
 # Not part of `check`: featvec, ONNX Runtime and OpenVINO in turns, on a quiet machine; writes the tables of
@@ -35,6 +35,12 @@ MODULE ?= ../shared/reference/feature_vector.tar.gz
 bench-peers:
 	cargo build --release --locked
 	python3 tools/peers/run.py --module $(MODULE) $(if $(PHOTOS),--photos $(PHOTOS))
+
+# Not part of `check` either: a step of training of featvec, TensorFlow and PyTorch in turns.
+.PHONY: bench-train-peers
+bench-train-peers:
+	cargo build --release --locked
+	python3 tools/peers/train.py --module $(MODULE)
 
 # Half a minute of mutated inputs for each reader.
 FUZZ_SECONDS ?= 30

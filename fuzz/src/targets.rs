@@ -14,6 +14,7 @@ mod npy;
 mod onnx;
 mod picture;
 mod safetensors;
+mod records;
 mod saved_model;
 
 /// What all limits on bytes are set to, so that a lie about a length is far beyond them.
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(onnx::OnnxFile::new()),
         Box::new(picture::Picture::new()),
         Box::new(npy::Npy::new()),
+        Box::new(records::Records::new()),
         Box::new(module::LoadedModule::new()),
     ]
 }

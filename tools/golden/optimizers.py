@@ -1,5 +1,5 @@
 """Prints what TensorFlow's optimisers make of four weights in three updates: the table in
-crates/featvec-kernels/tests/optimizers.rs.
+crates/featvec-kernels/tests/kernels/optimizers.rs.
 
     pip install tensorflow-cpu==2.15.1
     python tools/golden/optimizers.py

@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cache, classify, compare, completions, distill, embed, export, fetch, inspect, man, presets,
+    bench, cache, classify, compare, completions, distill, embed, eval, export, fetch, inspect, man, presets,
+    retrain, train,
 };
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
@@ -20,7 +21,7 @@ Examples:
   featvec classify --module bvlc_googlenet.caffemodel dog.jpg
   featvec inspect feature_vector.tar.gz
 
-Exit codes: 0 all done, 1 some inputs failed, 2 could not start."
+Exit codes: 0 all done, 1 some inputs failed, 2 could not start or go on, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -35,10 +36,13 @@ pub struct Cli {
 enum Command {
     Embed(embed::Embed),
     Classify(classify::Classify),
+    Eval(eval::Eval),
+    Train(Box<train::Train>),
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
     Export(export::Export),
     Distill(distill::Distill),
+    Retrain(retrain::Retrain),
     Bench(bench::Bench),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),
@@ -54,10 +58,13 @@ impl Cli {
         match self.command {
             Command::Embed(embed) => embed.run(&talk),
             Command::Classify(classify) => classify.run(&talk),
+            Command::Eval(eval) => eval.run(&talk),
+            Command::Train(train) => train.run(&talk),
             Command::Inspect(inspect) => inspect.run(&talk),
             Command::Compare(compare) => compare.run(&talk),
             Command::Export(export) => export.run(&talk),
             Command::Distill(distill) => distill.run(&talk),
+            Command::Retrain(retrain) => retrain.run(&talk),
             Command::Bench(bench) => bench.run(&talk),
             Command::Fetch(fetch) => fetch.run(&talk),
             Command::Cache(cache) => cache.run(&talk),

@@ -60,7 +60,7 @@ fn path_from(bytes: Vec<u8>) -> Result<PathBuf> {
 
 /// The files that match `path`, if it is a pattern and no file of that very name exists. A pattern that matches nothing
 /// stays, to be reported as the missing file that it then is.
-fn expand_glob(path: &Path) -> Vec<PathBuf> {
+pub fn expand_glob(path: &Path) -> Vec<PathBuf> {
     let is_pattern = |text: &str| text.contains(['*', '?', '[']);
     let matches = match path.to_str().filter(|text| is_pattern(text) && !path.exists()) {
         Some(text) if text.contains("**") => {

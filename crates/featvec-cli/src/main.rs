@@ -7,6 +7,7 @@
 mod cli;
 mod commands;
 mod inputs;
+mod interrupt;
 mod line;
 mod options;
 mod output;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     match end {
         Ok(Outcome::Done) | Err(Stop::BrokenPipe) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(stop::INTERRUPTED),
         Err(Stop::Error(error)) => {
             talk::report(&error);
             ExitCode::from(2)

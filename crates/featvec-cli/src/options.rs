@@ -1,15 +1,19 @@
 //! Options that several commands share.
 
+mod examples;
 mod fetch;
 mod module;
 mod pictures;
 mod precision;
+mod preparation;
 mod size;
 
+pub use examples::ExampleArgs;
 pub use fetch::{FetchArgs, LimitArgs};
 pub use module::{LoadArgs, ModuleArgs};
 pub use pictures::PictureArgs;
 pub use precision::{Choice as PrecisionChoice, PrecisionArgs, some_pictures};
+pub use preparation::PreparationArgs;
 pub use size::{Size, parse_bytes};
 
 /// How a command prints its result.

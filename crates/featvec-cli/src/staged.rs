@@ -9,8 +9,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use featvec::{Error, ErrorKind, Result};
 
-/// The code with which shells report a program that was interrupted.
-const INTERRUPTED: i32 = 130;
+use crate::stop::INTERRUPTED;
 
 /// The files and folders that are not in their places yet.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -123,6 +122,8 @@ impl StagedFolder {
     /// A place that is no longer there; a file where a folder is, or a folder where a file is.
     pub fn commit(self, last: &str) -> Result<()> {
         let at = |path: &Path, error| Error::io(path.display().to_string(), error);
+        // Ctrl-C waits: a folder that was moved away for another one must not be removed before that one is there.
+        let _uninterrupted = unfinished();
         let entries = fs::read_dir(&self.temporary).map_err(|error| at(&self.target, error))?;
         let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
         names.sort_by_key(|name| (name == last, name.clone()));
@@ -171,7 +172,7 @@ fn remove_when_interrupted() {
             for path in &*unfinished() {
                 let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             }
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         });
     });
 }

@@ -11,7 +11,12 @@ pub enum Outcome {
     Done,
     /// Some inputs failed and were reported.
     SomeFailed,
+    /// It was interrupted, and can go on from there.
+    Interrupted,
 }
+
+/// The code with which shells report a program that was interrupted.
+pub const INTERRUPTED: u8 = 130;
 
 impl Outcome {
     /// The outcome of a command in which `failed` inputs failed.

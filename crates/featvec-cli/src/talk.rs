@@ -60,7 +60,23 @@ impl Talk {
 
     /// Shows a bar for `total` inputs.
     pub fn begin(&self, total: usize) {
-        self.show(total as u64, "{bar:40} {pos}/{len} {per_sec} {eta}");
+        self.show(total as u64, "{bar:40} {pos}/{len} {per_sec} {eta} {msg}");
+    }
+
+    /// Shows steps as they come, of which nobody knows how many there will be.
+    pub fn begin_steps(&self) {
+        self.show(0, "{spinner} {elapsed} {msg}");
+    }
+
+    /// Tells what the step just done came to.
+    pub fn advance_to(&self, message: impl Display) {
+        self.advance(1);
+        self.describe(message);
+    }
+
+    /// Tells beside the bar how things stand.
+    pub fn describe(&self, message: impl Display) {
+        self.bar.borrow().set_message(message.to_string());
     }
 
     /// Moves the bar on by `count` inputs.

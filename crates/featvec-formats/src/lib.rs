@@ -30,6 +30,8 @@ mod checkpoint;
 mod checksum;
 mod data_type;
 mod error;
+pub mod events;
+pub mod example;
 mod files;
 mod grouped;
 mod hub_module;
@@ -38,6 +40,7 @@ pub mod npy;
 pub mod onnx;
 pub mod ordered_code;
 pub mod protobuf;
+mod record_file;
 mod safetensors;
 mod saved_model;
 pub mod source;
@@ -57,9 +60,11 @@ pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
 pub use checksum::masked_crc32c;
 pub use data_type::DataType;
 pub use error::{Error, ErrorKind, Result};
+pub use example::Example;
 pub use grouped::grouped;
 pub use hub_module::{HubModule, ImageModuleInfo};
 pub use limits::Limits;
+pub use record_file::RecordFile;
 pub use safetensors::safetensors;
 pub use saved_model::{
     Attr, AttrList, Collection, Graph, Input, MetaGraph, Node, SaveSlice, SavedModel, Saver, Signature,

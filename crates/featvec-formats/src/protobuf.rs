@@ -300,6 +300,13 @@ impl Writer {
         self.fixed32(number, value.to_bits())
     }
 
+    /// A `double`.
+    pub fn double(&mut self, number: u32, value: f64) -> &mut Writer {
+        self.tag(number, 1);
+        self.bytes.extend(value.to_le_bytes());
+        self
+    }
+
     /// `bytes` or a `string`.
     pub fn bytes(&mut self, number: u32, value: impl AsRef<[u8]>) -> &mut Writer {
         let value = value.as_ref();

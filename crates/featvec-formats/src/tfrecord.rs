@@ -2,11 +2,24 @@
 //!
 //! A record is its length (`u64`), the length's checksum, the bytes, and their checksum; numbers are little-endian.
 
-use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::io::{ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
 
 use crate::error::{DAMAGED, TRUNCATED};
 use crate::limits::check_limit;
 use crate::{Error, Limits, Result, masked_crc32c};
+
+/// Bytes before those of a record: its length and the length's checksum.
+pub(crate) const HEADER_BYTES: usize = 12;
+
+/// Bytes of the checksum after those of a record.
+const FOOTER_BYTES: u64 = 4;
+
+/// Whether `head` begins a record.
+pub(crate) fn is_header(head: &[u8]) -> bool {
+    head.split_first_chunk::<8>().is_some_and(|(length, rest)| {
+        rest.first_chunk().is_some_and(|checksum| masked_crc32c(length) == u32::from_le_bytes(*checksum))
+    })
+}
 
 /// Writes records to a stream.
 #[derive(Debug)]
@@ -57,35 +70,46 @@ impl<R: Read> RecordReader<R> {
         RecordReader { stream, place: place.into(), limits: limits.clone(), offset: 0, failed: false }
     }
 
+    /// A reader of a stream that begins at byte `offset` of the file `place`.
+    pub(crate) fn at(stream: R, (place, offset): (&str, u64), limits: &Limits) -> RecordReader<R> {
+        RecordReader { offset, ..RecordReader::new(stream, place, limits) }
+    }
+
     /// Bytes of the stream read so far: where the next record begins.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>> {
-        let Some(header) = self.header()? else { return Ok(None) };
-        let [l0, l1, l2, l3, l4, l5, l6, l7, checksum @ ..] = header;
-        let length = [l0, l1, l2, l3, l4, l5, l6, l7];
-        if masked_crc32c(&length) != u32::from_le_bytes(checksum) {
-            return Err(self.damaged("the checksum of its length is wrong"));
-        }
-        let length = u64::from_le_bytes(length);
-        check_limit(&self.record(), "bytes in one record", length, self.limits.tensor_bytes())?;
+        let Some(length) = self.length()? else { return Ok(None) };
         // Read as it comes rather than allocated as promised: a short file must not cost what it promises.
         let mut record = Vec::new();
         self.take(length, &mut record)?;
         let mut checksum = Vec::new();
-        self.take(4, &mut checksum)?;
+        self.take(FOOTER_BYTES, &mut checksum)?;
         if masked_crc32c(&record).to_le_bytes()[..] != checksum[..] {
             return Err(self.damaged("its checksum is wrong"));
         }
-        self.offset += 12 + length + 4;
+        self.offset += framed_bytes(length);
         Ok(Some(record))
     }
 
+    /// The length of the next record; none at the end of the stream.
+    fn length(&mut self) -> Result<Option<u64>> {
+        let Some(header) = self.header()? else { return Ok(None) };
+        if !is_header(&header) {
+            let error = self.damaged("the checksum of its length is wrong");
+            return Err(if self.offset > 0 { error } else { error.with_hint("is it a TFRecord file?") });
+        }
+        let [l0, l1, l2, l3, l4, l5, l6, l7, ..] = header;
+        let length = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
+        check_limit(&self.record(), "bytes in one record", length, self.limits.tensor_bytes())?;
+        Ok(Some(length))
+    }
+
     /// Length and checksum of the next record; none at the end of the stream.
-    fn header(&mut self) -> Result<Option<[u8; 12]>> {
-        let mut header = [0; 12];
+    fn header(&mut self) -> Result<Option<[u8; HEADER_BYTES]>> {
+        let mut header = [0; HEADER_BYTES];
         let mut filled = 0;
         while filled < header.len() {
             match self.stream.read(&mut header[filled..]) {
@@ -120,6 +144,25 @@ impl<R: Read> RecordReader<R> {
         let message = format!("{expected} bytes expected, {left} left");
         Error::corrupt(self.record(), message).with_hint(TRUNCATED)
     }
+}
+
+impl<R: Read + Seek> RecordReader<R> {
+    /// Passes over a record of a stream of `stream_bytes` without reading it; false at the end.
+    pub(crate) fn pass_over(&mut self, stream_bytes: u64) -> Result<bool> {
+        let Some(length) = self.length()? else { return Ok(false) };
+        let (end, left) = (self.offset + framed_bytes(length), stream_bytes.saturating_sub(self.offset));
+        if end > stream_bytes {
+            return Err(self.truncated(framed_bytes(length), left));
+        }
+        self.stream.seek(SeekFrom::Start(end)).map_err(|error| Error::io(&self.place, error))?;
+        self.offset = end;
+        Ok(true)
+    }
+}
+
+/// Bytes that a record of `length` bytes takes in a file.
+fn framed_bytes(length: u64) -> u64 {
+    HEADER_BYTES as u64 + length + FOOTER_BYTES
 }
 
 impl<R: Read> Iterator for RecordReader<R> {

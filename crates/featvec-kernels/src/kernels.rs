@@ -5,12 +5,12 @@ use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
-use crate::train::GradientTile;
 use crate::train::batch_norm::{Gradient, Normalization, Sums};
+use crate::train::filter_gradient::GradientTile;
 use crate::train::lrn::LrnGradientRow;
 use crate::train::planes::Plane;
 use crate::train::pool::PoolGradientRow;
-use crate::winograd::{InputRow, OutputRow};
+use crate::winograd::{FilterPanel, InputRow, OutputRow, TapRows};
 
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 pub(crate) type GradientTileFn = unsafe fn(&GradientTile);
@@ -24,6 +24,9 @@ pub struct Kernels {
     /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
     pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
     pub(crate) winograd_input: unsafe fn(&InputRow),
+    pub(crate) winograd_gradient: unsafe fn(&InputRow),
+    pub(crate) winograd_filter: unsafe fn(&mut FilterPanel<'_>),
+    pub(crate) winograd_taps: unsafe fn(&mut TapRows<'_>),
     pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
@@ -146,14 +149,27 @@ macro_rules! entry_points {
             unsafe { crate::conv::tile::<$simd, STEP, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
-        unsafe fn gradient_tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::train::GradientTile) {
+        unsafe fn gradient_tile<const ROWS: usize, const VECTORS: usize>(tile: &crate::train::filter_gradient::GradientTile) {
             // SAFETY: forwarded to the caller.
-            unsafe { crate::train::gradient_tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
+            unsafe { crate::train::filter_gradient::gradient_tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_gradient(row: &crate::winograd::InputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::gradient_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_filter(panel: &mut crate::winograd::FilterPanel<'_>) {
+            crate::winograd::filter_panel(panel);
+        }
+        $(#[$feature])*
+        unsafe fn winograd_taps(rows: &mut crate::winograd::TapRows<'_>) {
+            crate::winograd::tap_rows(rows);
         }
         $(#[$feature])*
         unsafe fn winograd_output(row: &crate::winograd::OutputRow) {
@@ -229,6 +245,9 @@ macro_rules! entry_points {
             byte_tiles: $byte_tiles,
             gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
             winograd_input,
+            winograd_gradient,
+            winograd_filter,
+            winograd_taps,
             winograd_output,
             max_pool_row,
             mean_block,

@@ -7,15 +7,17 @@
 
 pub(crate) mod batch_norm;
 mod convolution;
-mod filter_gradient;
+pub(crate) mod filter_gradient;
 mod image_convolution;
 pub(crate) mod lrn;
 mod mean;
 mod optimizer;
+mod pass;
 pub(crate) mod planes;
 pub(crate) mod pool;
 mod scratch;
 mod strided;
+mod winograd_gradient;
 
 pub use batch_norm::{Moments, Normal, Statistics, moments, normalize, normalize_backward};
 pub use convolution::{Algorithm, Convolution};
@@ -23,10 +25,9 @@ pub use image_convolution::ImageConvolution;
 pub use lrn::{lrn, lrn_backward};
 pub use mean::{global_mean, global_mean_backward};
 pub use optimizer::{Optimizer, Update, average};
-pub use pool::{max_pool, max_pool_backward};
+pub use pool::{max_pool, max_pool_backward, max_pool_backward_overwrite};
 pub use scratch::Scratch;
 
-pub(crate) use filter_gradient::{GradientTile, gradient_tile};
 pub(crate) use strided::Strided;
 
 #[cfg(test)]
@@ -76,12 +77,37 @@ mod tests {
             }
             check("max_pool", &|y| max_pool(&team, &x, pool, y));
             check("max_pool_backward", &|dx| max_pool_backward(&team, (&x, &x), &dy, pool, dx));
+            check("max_pool_backward_overwrite", &|dx| {
+                max_pool_backward_overwrite(&team, (&x, &x), &dy, pool, dx)
+            });
             check("lrn", &|y| lrn(&team, &x, &options, y));
             check("lrn_backward", &|dx| lrn_backward(&team, &x, &options, &dy, dx));
             let mut mean = Maps::new(kernels, 2, [19, 1, 1], 1);
             global_mean(&team, &x, &mut mean);
             assert_eq!(written(&mean), 2 * 19);
             check("global_mean_backward", &|dx| global_mean_backward(&team, &mean, dx));
+        }
+    }
+
+    #[test]
+    fn convolutions_write_nothing_else_either() {
+        let team = Team::new(NonZeroUsize::MIN).unwrap();
+        let ([c, h, w], scratch) = ([35, 6, 7], &mut Scratch::new());
+        for kernels in Kernels::present() {
+            for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+                let mut convolution = Convolution::new(kernels, [3, 3, c, c], [h, w], algorithm);
+                convolution.set_filter(&team, scratch, &[&vec![1.0; 9 * c * c]]);
+                let maps = || Maps::new(kernels, 2, [c, h, w], 2);
+                let (mut input, mut output, mut dinput) = (maps(), maps(), maps());
+                input.load(&vec![1.0; 2 * c * h * w]);
+                convolution.forward(&team, scratch, &input, &mut output);
+                convolution.backward_input(&team, scratch, &input, &mut dinput);
+                assert_eq!(
+                    [written(&output), written(&dinput)],
+                    [2 * c * h * w; 2],
+                    "{kernels:?} {algorithm:?}"
+                );
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::conv::{Filter, LINE, MAX_ROWS, MAX_VECTORS, Tile};
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Element, Map, checked_end};
+use crate::prefetch;
 use crate::simd::{MAX_LANES, Simd};
 use crate::team::Team;
 
@@ -24,7 +25,7 @@ use crate::team::Team;
 const OUT: usize = 4;
 /// Rows and columns of pixels that a tile reads.
 const IN: usize = 6;
-const POINTS: usize = IN * IN;
+pub(crate) const POINTS: usize = IN * IN;
 
 /// `f(points) = G f` for a filter of three taps: each row evaluates it at a point, divided by the product of the
 /// distances to the other points.
@@ -64,6 +65,24 @@ fn output_transform<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
         simd.mul_add(m[4], splat(-2.0), simd.mul_add(m[3], splat(0.5), difference)),
         simd.mul_add(m[4], splat(4.0), simd.mul_add(m[3], splat(0.25), sum)),
         simd.mul_add(m[4], splat(-8.0), simd.mul_add(m[3], splat(0.125), simd.add(difference, m[5]))),
+    ]
+}
+
+/// The first four numbers, of the gradient of the result, evaluated at the points: what [`output_transform`] does, the other way.
+#[inline(always)]
+fn gradient_transform<S: Simd>(simd: S, g: [S::V; IN]) -> [S::V; IN] {
+    let splat = |x| simd.splat(x);
+    let even = simd.add(g[0], g[2]);
+    let odd = simd.add(g[1], g[3]);
+    let half = simd.mul_add(g[2], splat(0.25), simd.mul_add(g[1], splat(0.5), g[0]));
+    let two = simd.mul_add(g[2], splat(4.0), simd.mul_add(g[1], splat(-2.0), g[0]));
+    [
+        g[0],
+        simd.add(even, odd),
+        simd.sub(even, odd),
+        simd.mul_add(g[3], splat(0.125), half),
+        simd.mul_add(g[3], splat(-8.0), two),
+        g[3],
     ]
 }
 
@@ -134,28 +153,28 @@ impl TransformedMap {
     }
 
     /// Tiles of an image.
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.rows.len() * self.columns()
     }
 
     /// Elements from one block of channels to the next.
-    fn block_step(&self) -> usize {
+    pub(crate) fn block_step(&self) -> usize {
         self.images * self.count() * self.lanes
     }
 
     /// Elements from one point to the next. A vector more than the tiles take, because points a multiple of 4096 bytes
     /// apart would push each other out of the first-level cache.
-    fn point_step(&self) -> usize {
+    pub(crate) fn point_step(&self) -> usize {
         self.blocks * self.block_step() + self.lanes
     }
 }
 
 /// One block of channels of one row of tiles to be transformed.
 pub(crate) struct InputRow {
-    /// Pixel (-1, -1) of the first tile's window.
+    /// The first pixel of the first tile's window.
     input: *const f32,
     pitch: usize,
-    /// Rows and columns of pixels, halo included, from there to the map's end.
+    /// Rows and columns of pixels that can be read from there.
     rows: usize,
     columns: usize,
     /// The first tile's first point.
@@ -169,15 +188,42 @@ pub(crate) struct InputRow {
 /// # Safety
 /// The rows and columns named can be read, and `count` tiles be written.
 #[inline(always)]
+pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
+    // SAFETY: forwarded to the caller.
+    unsafe { transform_row::<S, IN>(simd, row) }
+}
+
+/// Tiles of 4x4 pixels of the gradient of the output to 36 points; pixels outside the map count as zero.
+///
+/// # Safety
+/// As [`input_row`].
+#[inline(always)]
+pub(crate) unsafe fn gradient_row<S: Simd>(simd: S, row: &InputRow) {
+    // SAFETY: forwarded to the caller.
+    unsafe { transform_row::<S, OUT>(simd, row) }
+}
+
+/// The first `SIDE` numbers of a line, evaluated at the points: those of the input, or those of the gradient of the output.
+// No function as an argument: what is called through one is compiled without the instruction set.
+#[inline(always)]
+fn transform<S: Simd, const SIDE: usize>(simd: S, line: [S::V; IN]) -> [S::V; IN] {
+    if SIDE == IN { input_transform(simd, line) } else { gradient_transform(simd, line) }
+}
+
+/// Windows of `SIDE` x `SIDE` pixels, four pixels apart, to 36 points.
+///
+/// # Safety
+/// As [`input_row`].
+#[inline(always)]
 // Indices, not iterators, as in `conv::accumulate`.
 #[allow(clippy::needless_range_loop)]
-pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
+unsafe fn transform_row<S: Simd, const SIDE: usize>(simd: S, row: &InputRow) {
     let zero = simd.splat(0.0);
     for tile in 0..row.count {
         let column = tile * OUT;
         let columns = row.columns - column;
         let mut half = [[zero; IN]; IN];
-        for y in 0..IN {
+        for y in 0..SIDE {
             if y >= row.rows {
                 break;
             }
@@ -185,30 +231,31 @@ pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
             // SAFETY: row `y` and the columns below `columns` can be read (contract).
             unsafe {
                 let line = row.input.add(y * row.pitch + column * S::LANES);
-                if columns >= IN {
-                    for x in 0..IN {
+                if columns >= SIDE {
+                    for x in 0..SIDE {
                         window[x] = simd.load(line.add(x * S::LANES));
                     }
                 } else {
-                    for x in 0..IN {
+                    for x in 0..SIDE {
                         if x < columns {
                             window[x] = simd.load(line.add(x * S::LANES));
                         }
                     }
                 }
             }
-            half[y] = input_transform(simd, window);
+            let line = transform::<S, SIDE>(simd, window);
+            for x in 0..IN {
+                half[x][y] = line[x];
+            }
         }
         for x in 0..IN {
-            let points = input_transform(
-                simd,
-                [half[0][x], half[1][x], half[2][x], half[3][x], half[4][x], half[5][x]],
-            );
+            let points = transform::<S, SIDE>(simd, half[x]);
             for y in 0..IN {
+                let to = row.tiles.wrapping_add(tile * S::LANES + (y * IN + x) * row.point_step);
+                // The points are too many places for the processor to see by itself where it goes.
+                prefetch::near(to.wrapping_add(2 * S::LANES));
                 // SAFETY: point `y, x` of a tile that can be written (contract).
-                unsafe {
-                    simd.store(row.tiles.add(tile * S::LANES + (y * IN + x) * row.point_step), points[y])
-                };
+                unsafe { simd.store(to, points[y]) };
             }
         }
     }
@@ -280,14 +327,26 @@ pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
 pub(crate) struct InputTransform {
     input: Map,
     tiles: TransformedMap,
+    /// Pixels by which a window begins outside its tile: one for the input of a convolution, none for a gradient.
+    border: usize,
 }
 
 impl InputTransform {
+    /// The transform of the input of a convolution.
     pub(crate) fn new(input: Map, tiles: TransformedMap) -> InputTransform {
+        assert!(input.halo() >= 1, "the halo is too thin for 3x3");
+        InputTransform::with_border(1, input, tiles)
+    }
+
+    /// The transform of the gradient of the output of a convolution.
+    pub(crate) fn of_gradient(gradient: Map, tiles: TransformedMap) -> InputTransform {
+        InputTransform::with_border(0, gradient, tiles)
+    }
+
+    fn with_border(border: usize, input: Map, tiles: TransformedMap) -> InputTransform {
         let [_, h, w] = input.shape();
         assert_eq!([tiles.lanes, tiles.blocks, tiles.h, tiles.w], [input.lanes(), input.blocks(), h, w]);
-        assert!(input.halo() >= 1, "the halo is too thin for 3x3");
-        InputTransform { input, tiles }
+        InputTransform { input, tiles, border }
     }
 
     pub(crate) fn reads(&self) -> Range<usize> {
@@ -308,20 +367,21 @@ impl InputTransform {
     /// Map and tiles lie inside the group's slots, and there is room for as many images; nobody writes the map or
     /// touches this item's tiles meanwhile.
     pub(crate) unsafe fn run(&self, kernels: &Kernels, group: Group, item: usize) {
-        let (input, tiles) = (&self.input, &self.tiles);
+        let (input, tiles, border) = (&self.input, &self.tiles, self.border);
         let (row, block) = (item / tiles.blocks, item % tiles.blocks);
         let first = (tiles.rows.start + row) * OUT;
-        let window = input.origin(block) + first * input.pitch() - input.pitch() - tiles.lanes;
+        let window = input.origin(block) + first * input.pitch() - border * (input.pitch() + tiles.lanes);
+        let transform = if border == 0 { kernels.winograd_gradient } else { kernels.winograd_input };
         for image in 0..group.images {
             let tile = image * tiles.count() + row * tiles.columns();
             // SAFETY: the processor has the instruction set (`kernels` proves it); `rows` and `columns` end with the
-            // halo, of which there is at least a pixel; the tiles are this item's.
+            // map, or with the halo, of which there is at least a pixel; the tiles are this item's.
             unsafe {
-                (kernels.winograd_input)(&InputRow {
+                transform(&InputRow {
                     input: group.slot(image).at(window),
                     pitch: input.pitch(),
-                    rows: tiles.h + 2 - first,
-                    columns: tiles.w + 2,
+                    rows: tiles.h + 2 * border - first,
+                    columns: tiles.w + 2 * border,
                     tiles: group.first.at(tiles.offset + block * tiles.block_step() + tile * tiles.lanes),
                     point_step: tiles.point_step(),
                     count: tiles.columns(),
@@ -354,8 +414,8 @@ impl TransformedFilter {
         assert_eq!([kh, kw], [3, 3], "only 3x3 filters are transformed");
         filter.check();
         let mut transformed = TransformedFilter::zeroed(kernels, [ic, oc]);
-        for (panel, to) in transformed.panels_mut(kernels) {
-            transform_panel(filter.weights, [ic, oc], panel, to);
+        for (columns, to) in transformed.panels_mut(kernels) {
+            FilterPanel { weights: filter.weights, channels: [ic, oc], columns, to }.transform(kernels);
         }
         let lanes = kernels.lanes();
         let mut bias = Aligned::zeroed(oc.next_multiple_of(lanes));
@@ -381,13 +441,13 @@ impl TransformedFilter {
     /// Transforms other `weights`, `[3, 3, ic, oc]`, in the same place, on all threads.
     pub(crate) fn transform(&mut self, kernels: &Kernels, team: &Team, weights: &[f32]) {
         let channels = self.channels;
-        team.share_out(self.panels_mut(kernels), &|(panel, to)| {
-            transform_panel(weights, channels, panel, to);
+        team.share_out(self.panels_mut(kernels), &|(columns, to)| {
+            FilterPanel { weights, channels, columns, to }.transform(kernels);
         });
     }
 
     /// The output channels of each panel, how many there is room for, and the place.
-    fn panels_mut(&mut self, kernels: &Kernels) -> Vec<((Range<usize>, usize), &mut [f32])> {
+    fn panels_mut(&mut self, kernels: &Kernels) -> Vec<(Columns, &mut [f32])> {
         let (lanes, oc) = (kernels.lanes(), self.channels[1]);
         let mut rest = &mut Arc::get_mut(&mut self.packed).expect("no convolution runs meanwhile")[..];
         let cut = |panel: Range<usize>| {
@@ -411,40 +471,137 @@ impl core::fmt::Debug for TransformedFilter {
     }
 }
 
-/// Transforms the output channels `columns` of `weights`, `[3, 3, ic, oc]`, into a panel, `[36][ic][vectors][lanes]`.
-fn transform_panel(
-    weights: &[f32],
-    [ic, oc]: [usize; 2],
-    (columns, width): (Range<usize>, usize),
-    to: &mut [f32],
-) {
-    let point_step = to.len() / POINTS;
-    // Loops over output channels are innermost, so that the compiler makes vectors of them.
-    let mut half = [[[0.0; MAX_VECTORS * MAX_LANES]; 3]; IN];
+/// A panel of a filter to be transformed.
+pub(crate) struct FilterPanel<'a> {
+    /// `[3, 3, ic, oc]`.
+    weights: &'a [f32],
+    channels: [usize; 2],
+    columns: Columns,
+    /// `[36][ic][vectors][lanes]`.
+    to: &'a mut [f32],
+}
+
+/// The output channels of a panel, and how many there is room for.
+type Columns = (Range<usize>, usize);
+
+impl FilterPanel<'_> {
+    fn transform(mut self, kernels: &Kernels) {
+        // SAFETY: the processor has the instruction set (`kernels` proves it).
+        unsafe { (kernels.winograd_filter)(&mut self) }
+    }
+}
+
+/// Room for a number of each output channel of a panel.
+type Line = [f64; MAX_VECTORS * MAX_LANES];
+
+const EMPTY: Line = [0.0; MAX_VECTORS * MAX_LANES];
+
+/// `a g[0] + b g[1] + c g[2]`. A loop over indices below a length that the compiler does not know, which it makes vectors
+/// of; iterators would be calls here, and short loops of known length would be unrolled to single numbers.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+fn dot([a, b, c]: [&[f64]; 3], g: [f64; 3], to: &mut [f64]) {
+    let len = to.len();
+    let (a, b, c) = (&a[..len], &b[..len], &c[..len]);
+    for i in 0..len {
+        to[i] = a[i] * g[0] + b[i] * g[1] + c[i] * g[2];
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+fn widen(from: &[f32], to: &mut [f64]) {
+    let to = &mut to[..from.len()];
+    for i in 0..from.len() {
+        to[i] = f64::from(from[i]);
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+fn narrow(from: &[f64], to: &mut [f32]) {
+    let from = &from[..to.len()];
+    for i in 0..to.len() {
+        to[i] = from[i] as f32;
+    }
+}
+
+/// `G f G'` for each pair of channels, in `f64`.
+#[inline(always)]
+pub(crate) fn filter_panel(panel: &mut FilterPanel<'_>) {
+    let FilterPanel { weights, channels: [ic, oc], columns: (columns, width), to } = panel;
+    let (ic, oc, width, len, point_step) = (*ic, *oc, *width, columns.len(), to.len() / POINTS);
+    let (mut taps, mut half, mut point) = ([[EMPTY; 3]; 3], [EMPTY; 3], EMPTY);
     for i in 0..ic {
-        let taps = |ky: usize, kx: usize| &weights[((ky * 3 + kx) * ic + i) * oc..][columns.clone()];
-        for (half, g) in half.iter_mut().zip(FILTER) {
-            for (kx, half) in half.iter_mut().enumerate() {
-                let taps = taps(0, kx).iter().zip(taps(1, kx)).zip(taps(2, kx));
-                for (half, ((a, b), c)) in half.iter_mut().zip(taps) {
-                    *half = dot(g, [f64::from(*a), f64::from(*b), f64::from(*c)]);
-                }
-            }
+        for tap in 0..9 {
+            let from = &weights[(tap * ic + i) * oc + columns.start..][..len];
+            widen(from, &mut taps[tap / 3][tap % 3]);
         }
-        for (y, half) in half.iter().enumerate() {
-            for (x, g) in FILTER.into_iter().enumerate() {
-                let to = &mut to[(y * IN + x) * point_step + i * width..][..columns.len()];
-                let half = half[0].iter().zip(&half[1]).zip(&half[2]);
-                for (to, ((a, b), c)) in to.iter_mut().zip(half) {
-                    *to = dot(g, [*a, *b, *c]) as f32;
-                }
+        for y in 0..IN {
+            for kx in 0..3 {
+                dot([&taps[0][kx], &taps[1][kx], &taps[2][kx]], FILTER[y], &mut half[kx][..len]);
+            }
+            for x in 0..IN {
+                dot([&half[0], &half[1], &half[2]], FILTER[x], &mut point[..len]);
+                narrow(&point, &mut to[(y * IN + x) * point_step + i * width..][..len]);
             }
         }
     }
 }
 
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+/// Some input channels of the gradient of a filter on the way from the 36 points to its taps.
+pub(crate) struct TapRows<'a> {
+    /// As a transformed filter: `[panel][36][ic][vectors][lanes]`.
+    pub sums: &'a [f32],
+    /// Input channels that there is room for.
+    pub depth: usize,
+    /// Output channels of the first panels, and of all panels.
+    pub widths: [usize; 2],
+    /// The input channels, and the output channels that are wanted.
+    pub wanted: [Range<usize>; 2],
+    /// Each `[wanted ic, wanted oc]`.
+    pub taps: [&'a mut [f32]; 9],
+}
+
+/// `G' s G` for each pair of channels, in `f64`: what [`filter_panel`] does, the other way.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+pub(crate) fn tap_rows(rows: &mut TapRows<'_>) {
+    let TapRows { sums, depth, widths: [width, end], wanted: [channels, columns], taps } = rows;
+    let (mut points, mut half, mut tap) = ([EMPTY; IN], [[EMPTY; IN]; 3], EMPTY);
+    let mut first = columns.start;
+    while first < columns.end {
+        let panel = first / *width * *width;
+        let panel_width = (*end - panel).min(*width);
+        let len = (panel + panel_width).min(columns.end) - first;
+        for (row, i) in channels.clone().enumerate() {
+            for x in 0..IN {
+                for y in 0..IN {
+                    let place = panel * POINTS * *depth + ((y * IN + x) * *depth + i) * panel_width;
+                    widen(&sums[place + first - panel..][..len], &mut points[y]);
+                }
+                for ky in 0..3 {
+                    taps_dot(&points, ky, &mut half[ky][x][..len]);
+                }
+            }
+            for (index, to) in taps.iter_mut().enumerate() {
+                taps_dot(&half[index / 3], index % 3, &mut tap[..len]);
+                narrow(&tap, &mut to[row * columns.len() + first - columns.start..][..len]);
+            }
+        }
+        first += len;
+    }
+}
+
+/// The sum over the points of what each gives to tap `k`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `dot`
+fn taps_dot(points: &[Line; IN], k: usize, to: &mut [f64]) {
+    let [a, b, c, d, e, f] = points;
+    let g = |point: usize| FILTER[point][k];
+    for i in 0..to.len() {
+        to[i] = a[i] * g(0) + b[i] * g(1) + c[i] * g(2) + d[i] * g(3) + e[i] * g(4) + f[i] * g(5);
+    }
 }
 
 /// Vectors of output channels, cut into panels as wide as a micro-kernel.

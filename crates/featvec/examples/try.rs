@@ -1,7 +1,7 @@
-use std::path::PathBuf;
 use featvec::distill::*;
 use featvec::pictures::*;
 use featvec::*;
+use std::path::PathBuf;
 fn list(p: &str) -> Vec<PathBuf> {
     std::fs::read_to_string(p).unwrap().lines().map(PathBuf::from).collect()
 }
@@ -25,14 +25,31 @@ fn main() {
         }
     }
     let start = std::time::Instant::now();
-    let v = distill(teacher.variables(), &train, &o, (&mut |p| {
-        if let Progress::Fitted { conv, error } = p { eprint!("{conv}:{error:.3} ") }
-    }, &mut |p, e| eprintln!("{} {e}", p.display()))).unwrap();
+    let v = distill(
+        teacher.variables(),
+        &train,
+        &o,
+        (
+            &mut |p| {
+                if let Progress::Fitted { conv, error } = p {
+                    eprint!("{conv}:{error:.3} ")
+                }
+            },
+            &mut |p, e| eprintln!("{} {e}", p.display()),
+        ),
+    )
+    .unwrap();
     eprintln!("\nmade in {:.0?}", start.elapsed());
     featvec::export::to_checkpoint_v2(&v, &out).unwrap();
     let student = extractor::FeatureExtractor::new(v, &Default::default()).unwrap();
     for preset in [Preset::Tf1Retrain, Preset::KerasPil] {
-        let a = measure([teacher.extractor(), &student], &test, &Preparation::new(preset, [224, 224]), &mut |p, e| eprintln!("{} {e}", p.display())).unwrap();
+        let a = measure(
+            [teacher.extractor(), &student],
+            &test,
+            &Preparation::new(preset, [224, 224]),
+            &mut |p, e| eprintln!("{} {e}", p.display()),
+        )
+        .unwrap();
         println!("{preset} {o:?}\n  {a:?}");
     }
 }

@@ -13,7 +13,6 @@ mod fit;
 mod layers;
 mod parallel;
 mod progress;
-mod random;
 mod student;
 mod views;
 mod worker;
@@ -28,11 +27,11 @@ pub use agreement::{Agreement, measure};
 pub use progress::Progress;
 
 use crate::network::{Body, Conv, Mixed, Network, Variant};
+use crate::random::Random;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
 use fit::{Fitted, Samples};
 use layers::{Filter, Layers, Map, stacked};
-use random::Random;
 use worker::Worker;
 
 /// How a student is made.
@@ -141,7 +140,7 @@ pub fn distill(
 /// depends on `seed` and on their number.
 pub fn hold_out(paths: &[PathBuf], share: f64, seed: u64) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let count = (paths.len() as f64 * share).round() as usize;
-    let chosen = Random::new(seed, &[]).choose(count, paths.len());
+    let chosen = choose(Random::new(seed, 0), count, paths.len());
     let (mut held_out, mut others) = (Vec::new(), Vec::new());
     for (index, path) in paths.iter().enumerate() {
         let to = if chosen.binary_search(&index).is_ok() { &mut held_out } else { &mut others };
@@ -171,7 +170,8 @@ impl Course<'_> {
         paths: &[PathBuf],
         fail: &mut dyn FnMut(&Path, &Error),
     ) -> Result<()> {
-        let DistillOptions { views, seed, pixels, .. } = *self.options;
+        let options = self.options;
+        let DistillOptions { views, seed, .. } = *options;
         let Body::Conv(conv) = &self.student.stages[0].body else {
             unreachable!("the first stage is a convolution")
         };
@@ -180,25 +180,25 @@ impl Course<'_> {
         let (teacher, student) = (&self.teacher, &self.student);
         let mut samples = Vec::new();
         for (first, chunk) in paths.chunks(PICTURES).enumerate() {
-            let twins = parallel::map(&mut self.workers, chunk.iter().enumerate(), |worker, (index, path)| {
-                let picture = first * PICTURES + index;
-                let views = views::views(path, views.get(), (seed, picture))?;
-                let twins = views.iter().enumerate().map(|(view, image)| {
-                    let input = views::crop(image, 1, &scale);
-                    let mut teacher_map = teacher.stage(worker, 0, &input);
-                    teacher_map = teacher.pools(worker, 1, teacher_map);
-                    let input = views::crop(image, 0, &student_scale);
-                    let mut student_map = student.stage(worker, 0, &input);
-                    let windows = student.conv_windows(conv, &input);
-                    let mut random = Random::new(seed, &[0, picture, view]);
-                    let chosen = random.choose(pixels.get(), student_map.values.nrows());
-                    let patches = windows.patches(&input, chosen.iter().copied());
-                    let wanted = student_map.values.select(Axis(0), &chosen);
-                    student_map = student.pools(worker, 1, student_map);
-                    (Twins { teacher: teacher_map, student: student_map }, (patches, wanted))
+            let twins =
+                parallel::map(&mut self.workers, chunk.iter().enumerate(), |worker, (index, path)| {
+                    let picture = first * PICTURES + index;
+                    let images = views::views(path, views.get(), (seed, picture))?;
+                    let twins = images.iter().enumerate().map(|(view, image)| {
+                        let input = views::crop(image, 1, &scale);
+                        let mut teacher_map = teacher.stage(worker, 0, &input);
+                        teacher_map = teacher.pools(worker, 1, teacher_map);
+                        let input = views::crop(image, 0, &student_scale);
+                        let mut student_map = student.stage(worker, 0, &input);
+                        let windows = student.conv_windows(conv, &input);
+                        let chosen = chosen(options, (0, picture * views.get() + view), &student_map);
+                        let patches = windows.patches(&input, chosen.iter().copied());
+                        let wanted = student_map.values.select(Axis(0), &chosen);
+                        student_map = student.pools(worker, 1, student_map);
+                        (Twins { teacher: teacher_map, student: student_map }, (patches, wanted))
+                    });
+                    Ok(twins.collect::<Vec<_>>())
                 });
-                Ok(twins.collect::<Vec<_>>())
-            });
             for (path, twins) in chunk.iter().zip(twins) {
                 match twins {
                     Ok(twins) => {
@@ -248,14 +248,15 @@ impl Course<'_> {
     fn conv_stage(&mut self, index: usize, conv: &Conv) -> Result<()> {
         let first = self.student.first_conv(index);
         let (teacher, student, options) = (&self.teacher, &self.student, self.options);
-        let samples = parallel::map(&mut self.workers, self.twins.iter_mut().enumerate(), |worker, (view, twins)| {
-            let map = teacher.stage(worker, index, &twins.teacher);
-            let chosen = chosen(options, (index, view), &map);
-            let windows = student.conv_windows(conv, &twins.student);
-            let wanted = map.values.select(Axis(0), &chosen);
-            twins.teacher = teacher.pools(worker, index + 1, map);
-            (windows.patches(&twins.student, chosen.iter().copied()), wanted)
-        });
+        let samples =
+            parallel::map(&mut self.workers, self.twins.iter_mut().enumerate(), |worker, (view, twins)| {
+                let map = teacher.stage(worker, index, &twins.teacher);
+                let chosen = chosen(options, (index, view), &map);
+                let windows = student.conv_windows(conv, &twins.student);
+                let wanted = map.values.select(Axis(0), &chosen);
+                twins.teacher = teacher.pools(worker, index + 1, map);
+                (windows.patches(&twins.student, chosen.iter().copied()), wanted)
+            });
         let samples = Samples::new(&mut self.workers, samples);
         self.fit(&[first], &samples, 0.0)
     }
@@ -275,21 +276,22 @@ impl Course<'_> {
             pooled: Array2<f32>,
             wanted: [Array2<f32>; 6],
         }
-        let picked = parallel::map(&mut self.workers, self.twins.iter_mut().enumerate(), |worker, (view, twins)| {
-            let maps = teacher.mixed(worker, (teachers, first), &twins.teacher);
-            let all = maps.concatenated();
-            let chosen = chosen(options, (index, view), &all);
-            twins.teacher = teacher.pools(worker, index + 1, all);
-            let pick = |map: &Map| map.values.select(Axis(0), &chosen);
-            let [b0, b1, b2, b3] = &maps.branches;
-            let [r1, r2] = &maps.reduced;
-            Picked {
-                input: pick(&twins.student),
-                pooled: pick(&student.pool_windows(mixed.pool, &twins.student).max(&twins.student)),
-                wanted: [b0, r1, b1, r2, b2, b3].map(pick),
-                chosen,
-            }
-        });
+        let picked =
+            parallel::map(&mut self.workers, self.twins.iter_mut().enumerate(), |worker, (view, twins)| {
+                let maps = teacher.mixed(worker, (teachers, first), &twins.teacher);
+                let all = maps.concatenated();
+                let chosen = chosen(options, (index, view), &all);
+                twins.teacher = teacher.pools(worker, index + 1, all);
+                let pick = |map: &Map| map.values.select(Axis(0), &chosen);
+                let [b0, b1, b2, b3] = &maps.branches;
+                let [r1, r2] = &maps.reduced;
+                Picked {
+                    input: pick(&twins.student),
+                    pooled: pick(&student.pool_windows(mixed.pool, &twins.student).max(&twins.student)),
+                    wanted: [b0, r1, b1, r2, b2, b3].map(pick),
+                    chosen,
+                }
+            });
         let wanted = |convs: &'static [usize]| {
             picked.iter().map(move |picked| {
                 let wanted: Vec<_> = convs.iter().map(|conv| picked.wanted[*conv].view()).collect();
@@ -303,7 +305,8 @@ impl Course<'_> {
         let inputs = picked.iter().map(|picked| picked.pooled.clone());
         let samples = Samples::new(&mut self.workers, inputs.zip(wanted(&[5])).collect());
         self.fit(&[first + 5], &samples, pooled)?;
-        let branches: [(&[Conv; 2], &'static [usize]); 2] = [(&mixed.branch_1, &[2]), (&mixed.branch_2, &[4])];
+        let branches: [(&[Conv; 2], &'static [usize]); 2] =
+            [(&mixed.branch_1, &[2]), (&mixed.branch_2, &[4])];
         for (branch, conv) in branches {
             let student = &self.student;
             let jobs = self.twins.iter().zip(&picked);
@@ -324,8 +327,10 @@ impl Course<'_> {
         let options = fit::Options { ridge, passes: passes.get(), pooled };
         let priors: Vec<&Filter> = convs.iter().map(|conv| self.student.filter(*conv)).collect();
         let fitted = samples.fit(&mut self.workers, &priors, &options).ok_or_else(|| {
-            let message =
-                format!("convolution {} cannot be fitted: its inputs are not finite, or all the same", convs[0]);
+            let message = format!(
+                "convolution {} cannot be fitted: its inputs are not finite, or all the same",
+                convs[0]
+            );
             Error::new(ErrorKind::Argument, "", message).with_hint("give more and other photographs")
         })?;
         for (conv, fitted) in convs.iter().zip(fitted) {
@@ -342,5 +347,14 @@ const PICTURES: usize = 32;
 
 /// The pixels of a stage's maps at which a view counts.
 fn chosen(options: &DistillOptions, (stage, view): (usize, usize), map: &Map) -> Vec<usize> {
-    Random::new(options.seed, &[stage, view]).choose(options.pixels.get(), map.values.nrows())
+    let random = Random::new(options.seed, stage as u64).stream(view as u64);
+    choose(random, options.pixels.get(), map.values.nrows())
+}
+
+/// `count` of the numbers below `end`, or all where there are fewer, ascending.
+fn choose(random: Random, count: usize, end: usize) -> Vec<usize> {
+    let order = random.permutation(end as u32);
+    let mut chosen: Vec<usize> = order.into_iter().take(count).map(|number| number as usize).collect();
+    chosen.sort_unstable();
+    chosen
 }

@@ -20,6 +20,7 @@ mod tensorflow;
 pub use featvec_formats::onnx::Model as OnnxModel;
 pub use onnx::to_onnx;
 
+use crate::labels::LABELS_FILE;
 use crate::module::DEFAULT;
 use crate::network::{BATCH_NORM_DECAY, DEFAULT_SIZE};
 use crate::variables::Variables;
@@ -82,9 +83,6 @@ impl GraphOptions {
         })
     }
 }
-
-/// The file beside a module's graphs that names its classes, a line each.
-const LABELS_FILE: &str = "labels.txt";
 
 /// Writes `variables` as the folder of a TF1 Hub module with graphs for inference (no tags) and training (`train`);
 /// `folder` must be empty or not there, and appears whole.
@@ -223,12 +221,10 @@ fn write_checked(
 /// Those of [`Variables::check`].
 pub fn named_tensors(variables: &Variables) -> Result<Vec<(String, NumberTensor)>> {
     variables.check()?;
-    let layers = variables.convs.iter().chain(&variables.logits);
-    let numbers = layers.flat_map(|layer| layer.named().into_iter().map(|(_, values)| values));
-    let tensor = |(variable, values): (crate::network::Variable, &[f32])| {
-        Ok((variable.name, NumberTensor::new(variable.shape, TensorData::F32(values.to_vec()))?))
+    let tensor = |(name, shape, values): (String, Vec<usize>, &[f32])| {
+        Ok((name, NumberTensor::new(shape, TensorData::F32(values.to_vec()))?))
     };
-    variables.network.variables().into_iter().zip(numbers).map(tensor).collect()
+    variables.named().map(tensor).collect()
 }
 
 /// The numbers as a checkpoint of version 2, sorted by name as TensorFlow does it.

@@ -1,14 +1,17 @@
 //! The names of classes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Module, Result};
 
 /// The 1000 classes of ILSVRC-2012 in ascending order of their WordNet ids: `id names`, one a line.
 const SYNSETS: &str = include_str!("labels/ilsvrc_2012_synsets.txt");
 
 /// The class that TF-Slim put before the thousand.
 const BACKGROUND: &str = "background";
+
+/// The file beside a module's graphs that names its classes, a line each.
+pub const LABELS_FILE: &str = "labels.txt";
 
 /// The longest label file that is read: a thousand bytes for each of ten thousand classes.
 const MAX_BYTES: u64 = 10_000_000;
@@ -42,7 +45,7 @@ impl Labels {
         (labels.len() == classes).then_some(Labels(labels))
     }
 
-    /// Reads one name a line, the first for index 0.
+    /// Reads one name a line, the first for index 0; or `index:name`, as TF-Slim writes it beside its records.
     ///
     /// # Errors
     /// No readable text file, or one of more than ten megabytes.
@@ -56,12 +59,56 @@ impl Labels {
             );
         }
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(&place, error))?;
-        Ok(Labels(text.lines().map(|name| Label { name: name.trim().to_string(), synset: None }).collect()))
+        Ok(Labels::from_names(without_indices(&text).unwrap_or_else(|| text.lines().collect())))
+    }
+
+    /// Labels of these names, the first for index 0.
+    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Labels {
+        let label = |name: &str| Label { name: name.trim().to_string(), synset: None };
+        Labels(names.into_iter().map(label).collect())
+    }
+
+    /// The class that `text` means: by its WordNet id, by its name (in any case; all but letters and digits count as
+    /// spaces), or by its index.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where no class or more than one is meant.
+    pub fn find(&self, text: &str) -> Result<usize> {
+        let error = |message: String| {
+            let hint = "give a WordNet id, a name as the module's labels have it, or an index";
+            Error::new(ErrorKind::Argument, "", message).with_hint(hint)
+        };
+        let by_synset = self.0.iter().position(|label| label.synset.as_deref() == Some(text));
+        if let Some(index) = by_synset {
+            return Ok(index);
+        }
+        let wanted = plain(text);
+        let mut named = (0..self.len()).filter(|index| plain(&self.0[*index].name) == wanted);
+        match (named.next(), named.next()) {
+            (Some(index), None) => Ok(index),
+            (Some(first), Some(second)) => {
+                Err(error(format!("{text:?} is the name of the classes {first} and {second}")))
+            }
+            (None, _) => {
+                let index = text.parse().ok().filter(|index| *index < self.len());
+                index.ok_or_else(|| error(format!("no class is called {text:?}")))
+            }
+        }
+    }
+
+    /// The file `labels.txt` in the folder of `module`, if it has one.
+    pub fn beside(module: &Module) -> Option<PathBuf> {
+        module.folder().map(|folder| folder.join(LABELS_FILE)).filter(|file| file.is_file())
     }
 
     /// The label of class `index`.
     pub fn get(&self, index: usize) -> Option<&Label> {
         self.0.get(index)
+    }
+
+    /// The name of each class.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|label| label.name.clone()).collect()
     }
 
     /// How many classes have a label.
@@ -73,6 +120,25 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The names in `text`, if each line begins with its own number and a colon.
+fn without_indices(text: &str) -> Option<Vec<&str>> {
+    let mut names = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let (number, name) = line.split_once(':')?;
+        if number.trim().parse() != Ok(index) {
+            return None;
+        }
+        names.push(name);
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+/// Lower case, with one space for whatever is between letters and digits.
+fn plain(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -93,5 +159,31 @@ mod tests {
         let synsets: Vec<_> = (0..1000).map(|index| caffe.get(index).unwrap().synset.clone()).collect();
         assert!(synsets.is_sorted() && synsets.iter().all(Option::is_some));
         assert_eq!(Labels::imagenet(999), None);
+    }
+    #[test]
+    fn classes_are_found_by_id_name_and_index() {
+        let labels = Labels::imagenet(1001).unwrap();
+        for text in ["n02124075", "Egyptian cat", "egyptian_cat", "EGYPTIAN-CAT", "286"] {
+            assert_eq!(labels.find(text).unwrap(), 286, "{text}");
+        }
+        // A bird and a machine.
+        let message = labels.find("crane").unwrap_err().to_string();
+        assert!(message.contains("the classes 135 and 518"), "{message}");
+        for text in ["unicorn", "1001", "", "n99999999"] {
+            assert!(labels.find(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_of_tf_slim_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            let path = folder.path().join("labels.txt");
+            std::fs::write(&path, text).unwrap();
+            Labels::read(&path).unwrap()
+        };
+        assert_eq!(read("0:daisy\n1:oxeye: a daisy\n"), Labels::from_names(["daisy", "oxeye: a daisy"]));
+        assert_eq!(read("1:daisy\n2:rose\n"), Labels::from_names(["1:daisy", "2:rose"]));
+        assert_eq!(read("daisy\r\nrose"), Labels::from_names(["daisy", "rose"]));
     }
 }

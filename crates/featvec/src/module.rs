@@ -2,6 +2,7 @@
 
 mod assemble;
 mod graph;
+mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::variables::Variables;
 use crate::{Error, ErrorKind, Limits, Result};
 
 pub(crate) use graph::Role;
+pub use notes::Notes;
 
 /// What kind of file a module came from.
 #[non_exhaustive]
@@ -209,6 +211,11 @@ impl Module {
     /// The handle that the module was loaded from.
     pub fn handle(&self) -> &str {
         &self.place
+    }
+
+    /// The folder that it was loaded from, if it was one.
+    pub fn folder(&self) -> Option<&Path> {
+        Some(Path::new(&self.place)).filter(|path| path.is_dir())
     }
 
     /// What kind of file it came from.

@@ -28,10 +28,9 @@ use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use crate::image::{self, DecodeOptions, Decoded, Orientation};
+use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
 pub use array::{is_array, range_doubt, read_array};
@@ -71,8 +70,19 @@ impl Preparation {
     /// # Panics
     /// If `out` has another length.
     pub fn prepare(&self, path: &Path, out: &mut [f32]) -> Result<Orientation> {
+        self.prepare_bytes(&self.read(path)?, out)
+    }
+
+    /// Like [`prepare`](Preparation::prepare), from the `bytes` of a file.
+    ///
+    /// # Errors
+    /// Those of [`image::decode`].
+    ///
+    /// # Panics
+    /// If `out` has another length than a row.
+    pub fn prepare_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<Orientation> {
         let [height, width] = self.size;
-        let decoded = self.decode(path)?;
+        let decoded = image::decode(bytes, &self.decode)?;
         self.preset.prepare(&decoded.image, height, width, out);
         Ok(decoded.orientation)
     }
@@ -102,21 +112,9 @@ impl Preparation {
         })?;
         data.resize(len, 0.0);
         let mut outcomes: Vec<Option<Result<Orientation>>> = paths.iter().map(|_| None).collect();
-        // Pictures differ in size by orders of magnitude, so each thread takes the next one when it is free.
         let rows = data.chunks_exact_mut(row_len.max(1));
-        let jobs = Mutex::new(paths.iter().zip(rows).zip(&mut outcomes));
-        let work = || {
-            loop {
-                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(((path, row), outcome)) = job else { break };
-                *outcome = Some(self.prepare(path, row));
-            }
-        };
-        thread::scope(|scope| {
-            // A system that has no more threads to give costs time, not the batch.
-            let _ = (1..threads.get().min(paths.len()))
-                .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, work).map(drop));
-            work();
+        share_out(threads, paths.iter().zip(rows).zip(&mut outcomes), |((path, row), outcome)| {
+            *outcome = Some(self.prepare(path, row));
         });
         let outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
         let kept = close_gaps(&mut data, row_len, &outcomes);
@@ -124,22 +122,26 @@ impl Preparation {
     }
 
     /// The bytes of a picture, which are never more than decoding it may take.
-    fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        if is_named_pipe(path) {
-            return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
-                .with_hint("give a file"));
-        }
-        let limit = self.decode.limits.max_memory_bytes;
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-            .map_err(|error| Error::io("", error))?;
-        if bytes.len() as u64 > limit {
-            let message = format!("more than {limit} bytes, which is the limit");
-            return Err(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"));
-        }
-        Ok(bytes)
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        read_picture(path, self.decode.limits.max_memory_bytes)
     }
+}
+
+/// The bytes of the picture `path`, at most `limit` of them.
+pub(crate) fn read_picture(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    if is_named_pipe(path) {
+        return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
+            .with_hint("give a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| Error::io("", error))?;
+    if bytes.len() as u64 > limit {
+        let message = format!("more than {limit} bytes, which is the limit");
+        return Err(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"));
+    }
+    Ok(bytes)
 }
 
 /// Whether opening `path` may wait for ever. A pipe that a shell has opened (`/dev/fd/63`) is a link to one.

@@ -14,7 +14,7 @@ mod pillow_bilinear;
 mod region;
 
 use float_bilinear::Grid;
-use region::Region;
+pub(crate) use region::Region;
 
 /// One established way to decode, crop, resize and scale a picture to values in \[0, 1\].
 ///
@@ -120,6 +120,11 @@ impl Preset {
     }
 }
 
+/// TensorFlow 1's bilinear resize of `region`, scaled to [0, 1], to `(height, width)`.
+pub(crate) fn resize_bilinear(region: &Region, size: (usize, usize), out: &mut [f32]) {
+    float_bilinear::resize(region, Grid::Legacy, &RECIPROCAL_LEVELS, size, out);
+}
+
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -143,7 +148,7 @@ const RECIPROCAL: f32 = 1.0 / 255.0;
 
 /// The 256 levels of a channel as they are, times 1/255, and divided by 255.
 static LEVELS: [f32; 256] = levels(1.0, 1.0);
-static RECIPROCAL_LEVELS: [f32; 256] = levels(RECIPROCAL, 1.0);
+pub(crate) static RECIPROCAL_LEVELS: [f32; 256] = levels(RECIPROCAL, 1.0);
 static QUOTIENT_LEVELS: [f32; 256] = levels(1.0, 255.0);
 
 const fn levels(factor: f32, divisor: f32) -> [f32; 256] {

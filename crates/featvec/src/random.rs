@@ -23,6 +23,30 @@ impl Random {
         Random { key: mix(mix(seed.wrapping_add(STEP)).wrapping_add(stream.wrapping_mul(STEP))) }
     }
 
+    /// The stream `stream` of those that belong to this one.
+    pub(crate) fn stream(&self, stream: u64) -> Random {
+        Random::new(self.key, stream)
+    }
+
+    /// A whole number below `end`, number `index`.
+    ///
+    /// # Panics
+    /// If `end` is 0.
+    pub(crate) fn below(&self, index: usize, end: usize) -> usize {
+        assert!(end > 0);
+        // The high half of the product: no number is likelier than another by more than one part in 2^64 / end.
+        ((u128::from(self.bits(index as u64)) * end as u128) >> 64) as usize
+    }
+
+    /// The numbers 0 to `len - 1` in random order.
+    pub(crate) fn permutation(&self, len: u32) -> Vec<u32> {
+        let mut numbers: Vec<u32> = (0..len).collect();
+        for index in (1..numbers.len()).rev() {
+            numbers.swap(index, self.below(index, index + 1));
+        }
+        numbers
+    }
+
     fn bits(&self, index: u64) -> u64 {
         mix(self.key.wrapping_add(index.wrapping_add(1).wrapping_mul(STEP)))
     }
@@ -68,6 +92,23 @@ mod tests {
         // The variance of a normal distribution cut at 2 is 0.7737.
         assert!(mean.abs() < 0.01 && (variance - 0.7737).abs() < 0.01, "{mean} {variance}");
         assert!(normal.iter().all(|x| x.abs() <= 2.0));
+    }
+
+    #[test]
+    fn whole_numbers_and_orders_are_fair() {
+        let random = Random::new(3, 4);
+        let mut counts = [0; 7];
+        (0..70_000).for_each(|index| counts[random.below(index, 7)] += 1);
+        assert!(counts.iter().all(|count| (9_600..10_400).contains(count)), "{counts:?}");
+        let mut firsts = [0; 5];
+        for stream in 0..5_000 {
+            let mut order = random.stream(stream).permutation(5);
+            firsts[order[0] as usize] += 1;
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2, 3, 4]);
+        }
+        assert!(firsts.iter().all(|count| (850..1_150).contains(count)), "{firsts:?}");
+        assert!(random.permutation(0).is_empty());
     }
 
     #[test]

@@ -40,6 +40,7 @@ use featvec_kernels::{Kernels, Team};
 
 pub use featvec_kernels::train::Optimizer;
 pub use learning_rate::LearningRate;
+pub(crate) use options::begins_with;
 pub use options::{BatchNorm, TrainOptions};
 pub use state::NamedTensor;
 pub use targets::{Distillation, FeatureTarget, Losses, SoftTargets, Targets};
@@ -319,11 +320,8 @@ impl Trainer {
             let message = format!("a learning rate of {learning_rate}; a number expected");
             return Err(Error::new(ErrorKind::Argument, "", message));
         }
-        let update = Update {
-            learning_rate,
-            weight_decay: self.options.weight_decay,
-            count: self.global_step + 1,
-        };
+        let update =
+            Update { learning_rate, weight_decay: self.options.weight_decay, count: self.global_step + 1 };
         let rule = (&self.options.optimizer, &update);
         let decay = match self.options.batch_norm {
             BatchNorm::Batch { decay: Some(decay) } => decay,
@@ -426,8 +424,7 @@ fn layers(variables: &Variables, options: &TrainOptions) -> Vec<Layer> {
     let scope = network.variant.scope();
     let layers = variables.layers().map(|(conv, numbers)| {
         let named = numbers.named();
-        let is_frozen =
-            |name: &str| options.is_frozen(network, &format!("{scope}/{}/{name}", conv.name));
+        let is_frozen = |name: &str| options.is_frozen(network, &format!("{scope}/{}/{name}", conv.name));
         let trained = |index: usize| {
             let (name, values): (&str, &[f32]) = named[index];
             (!is_frozen(name)).then(|| Trained::new(values.len(), &options.optimizer))

@@ -1,11 +1,14 @@
 //! The trained numbers of a network, layer by layer, in the form that training changes them.
 
+mod begin_from;
 mod random;
 
 use featvec_kernels::Affine;
 
 use crate::network::{BETA, BIASES, Conv, MOVING_MEAN, MOVING_VARIANCE, Network, WEIGHTS};
 use crate::{Error, ErrorKind, Result};
+
+pub use begin_from::{BeginFrom, Trained};
 
 /// What a convolution adds to its result before the ReLU.
 #[derive(Clone, Debug)]
@@ -48,6 +51,12 @@ pub struct Variables {
 }
 
 impl Variables {
+    /// The same without the classifying layer.
+    pub fn without_logits(&self) -> Variables {
+        let network = Network { classes: None, ..self.network };
+        Variables { network, logits: None, convs: self.convs.clone(), ..*self }
+    }
+
     /// The layers with numbers, by their convolution and in order, the classifying layer last.
     pub fn layers(&self) -> impl Iterator<Item = (Conv, &ConvVariables)> {
         let convs = self.network.convs().into_iter().chain(self.network.logits());
@@ -72,12 +81,6 @@ impl Variables {
 
     pub(crate) fn layer_mut(&mut self, index: usize) -> &mut ConvVariables {
         self.convs.iter_mut().chain(&mut self.logits).nth(index).expect("a layer of the network")
-    }
-
-    /// The same without the classifying layer.
-    pub fn without_logits(&self) -> Variables {
-        let network = Network { classes: None, ..self.network };
-        Variables { network, logits: None, convs: self.convs.clone(), ..*self }
     }
 
     /// Checks that there are numbers for every layer of the network, as many as its shapes say.

@@ -84,7 +84,8 @@ fn a_student_is_the_same_on_any_threads_and_after_a_break() {
     let folder = tempfile::tempdir().unwrap();
     let (teacher, paths) = (teacher(), photographs(folder.path(), 3));
     let file = folder.path().join("partial");
-    let mut options = DistillOptions { checkpoint: Some(file.clone()), threads: NonZeroUsize::MIN, ..options() };
+    let mut options =
+        DistillOptions { checkpoint: Some(file.clone()), threads: NonZeroUsize::MIN, ..options() };
     let student = make(&teacher, &paths, &options).unwrap();
     student.check().unwrap();
     assert_eq!(student.network, Network { variant: Variant::Slim, classes: Some(11) });
@@ -93,7 +94,8 @@ fn a_student_is_the_same_on_any_threads_and_after_a_break() {
     let checkpoint = Checkpoint::from_safetensors("", fs::read(&file).unwrap(), &Limits::default()).unwrap();
     let conv = |name: &str| name.split('/').next().and_then(|conv| conv.parse().ok()).unwrap_or(0);
     let kept = checkpoint.entries().filter(|entry| conv(&entry.name) < 3 + 4 * 6);
-    let kept: Vec<_> = kept.map(|entry| (entry.name.clone(), checkpoint.read(&entry.name).unwrap())).collect();
+    let kept: Vec<_> =
+        kept.map(|entry| (entry.name.clone(), checkpoint.read(&entry.name).unwrap())).collect();
     assert!(kept.len() < checkpoint.entries().count());
     fs::write(&file, safetensors(&kept).unwrap()).unwrap();
     options.threads = NonZeroUsize::new(3).unwrap();
@@ -127,7 +129,8 @@ fn the_student_is_near_its_teacher_and_its_statistics_are_true() {
     // The first convolution is the teacher's, one pixel apart, but for the scale of each channel.
     let image = numbers(225 * 225 * 3, 7).iter().map(|x| x / 2.0 + 0.5).collect::<Vec<f32>>();
     let crop = |skipped: usize| {
-        let rows = (skipped..skipped + 224).flat_map(|y| (skipped..skipped + 224).map(move |x| (y * 225 + x) * 3));
+        let rows =
+            (skipped..skipped + 224).flat_map(|y| (skipped..skipped + 224).map(move |x| (y * 225 + x) * 3));
         Tensor::new([1, 224, 224, 3], rows.flat_map(|at| image[at..at + 3].to_vec()).collect()).unwrap()
     };
     let first = |extractor: &FeatureExtractor, skipped| {

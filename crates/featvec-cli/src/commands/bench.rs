@@ -185,12 +185,7 @@ impl Bench {
         }
     }
 
-    fn measure_training(
-        &self,
-        variables: Variables,
-        size: [usize; 2],
-        talk: &Talk,
-    ) -> Result<Outcome, Stop> {
+    fn measure_training(&self, variables: Variables, size: [usize; 2], talk: &Talk) -> Result<Outcome, Stop> {
         let (threads, batches) = (self.threads(), self.batches());
         let mut tell = |message| talk.note(message);
         let mut measuring = Measuring::new(self.seconds, &mut tell);

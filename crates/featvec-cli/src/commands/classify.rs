@@ -23,11 +23,13 @@ use crate::talk::Talk;
 Examples:
   featvec classify --module bvlc_googlenet.caffemodel dog.jpg
   featvec classify --module classification.tar.gz --top 1 --format json photos/
+  featvec classify --module retrained/ rose.jpg
   featvec classify --module mine.ckpt --labels mine.txt cat.jpg
 
-The module must have a classifying layer. Modules of 1001 classes (TF-Slim, with a background
-class at 0) and of 1000 get the names of ImageNet's classes; for others give --labels, one name
-a line in the order of the classes.")]
+The module must have a classifying layer. A folder with a labels.txt in it, as `featvec retrain`
+writes, names its classes; modules of 1001 classes (TF-Slim, with a background class at 0) and of
+1000 get the names of ImageNet's; for others give --labels, one name a line in the order of the
+classes.")]
 pub struct Classify {
     #[command(flatten)]
     pictures: PictureArgs,
@@ -55,17 +57,17 @@ impl Classify {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         let precision = self.precision.precision()?;
         let found = self.pictures.find()?;
-        let module = self.module.load_for(precision, self.pictures.size.is_some(), talk)?;
+        let module = self.module.load_for(precision, self.pictures.prepare.size.is_some(), talk)?;
         let classes = classes(&module)?;
         let labels = self.labels(classes, &module)?;
-        let preparation = self.pictures.preparation(&module)?;
+        let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
         self.precision.calibrate(&module, &found, (&preparation, &limits), talk)?;
         let pipeline = Pipeline {
             module: &module,
             signature: classifying_signature(&module),
             output: DEFAULT,
-            batch: self.pictures.batch(preparation.size),
+            batch: self.pictures.prepare.batch(preparation.size),
             preparation,
             limits,
             talk,
@@ -83,7 +85,8 @@ impl Classify {
 
     /// The names of the module's classes, as far as they are known.
     fn labels(&self, classes: usize, module: &Module) -> Result<Option<Labels>, Error> {
-        let Some(file) = &self.labels else {
+        let beside = Labels::beside(module);
+        let Some(file) = self.labels.as_ref().or(beside.as_ref()) else {
             return Ok(Labels::imagenet(classes));
         };
         let labels = Labels::read(file)?;

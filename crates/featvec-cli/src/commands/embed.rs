@@ -67,16 +67,16 @@ impl Embed {
             refuse_overwriting(&found, output)?;
         }
 
-        let module = self.module.load_for(precision, self.pictures.size.is_some(), talk)?;
+        let module = self.module.load_for(precision, self.pictures.prepare.size.is_some(), talk)?;
         let signature = self.signature.as_deref().unwrap_or(module.feature_signature());
-        let preparation = self.pictures.preparation(&module)?;
+        let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
         self.precision.calibrate(&module, &found, (&preparation, &limits), talk)?;
         let pipeline = Pipeline {
             module: &module,
             signature,
             output: &module.output_name(signature, self.endpoint.as_deref().unwrap_or(DEFAULT))?,
-            batch: self.pictures.batch(preparation.size),
+            batch: self.pictures.prepare.batch(preparation.size),
             preparation,
             limits,
             talk,

@@ -9,7 +9,7 @@ use featvec::{Cache, Limits, Result};
 use super::parse_bytes;
 
 /// Options of every command that may download a module.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Downloads")]
 pub struct FetchArgs {
     /// Folder of downloaded modules [default: $TFHUB_CACHE_DIR, or featvec in the user's cache folder]
@@ -55,7 +55,7 @@ impl FetchArgs {
 }
 
 /// How much of a file's bytes is believed.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub struct LimitArgs {
     /// Raise or lower a limit that an error names, like tensor_bytes=4G; may be repeated
     #[arg(long, value_name = "NAME=NUMBER", value_parser = parse_limit)]

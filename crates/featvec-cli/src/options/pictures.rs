@@ -1,71 +1,27 @@
 //! Which pictures, and how they are prepared.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use featvec::image::{DecodeOptions, ExifPolicy, ImageLimits};
-use featvec::pictures::{Found, Preparation};
-use featvec::{Module, Preset, Result};
+use featvec::Result;
+use featvec::pictures::Found;
 
-use super::{Size, parse_bytes};
+use super::PreparationArgs;
 use crate::inputs;
 use crate::stop::wrong_usage;
 
-/// Options of every command that reads pictures.
+/// Options of every command that reads any number of pictures.
 #[derive(Args)]
-#[command(next_help_heading = "Pictures")]
 pub struct PictureArgs {
     /// Pictures, folders (with all below them), patterns, .npy batches [n,h,w,3]; `-` reads a list from stdin
     #[arg(required = true, value_name = "PATH", help_heading = "Arguments")]
     paths: Vec<PathBuf>,
 
-    /// How pictures are resized and scaled: see `featvec presets` [default: tf1-retrain]
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(Preset::ALL.map(Preset::name)))]
-    preset: Option<String>,
-
-    /// Height and width to run the network at instead of the module's, at least 32x32
-    #[arg(long, value_name = "HxW")]
-    pub size: Option<Size>,
-
-    /// What to do about the EXIF orientation [default: ignore, as TensorFlow; apply with the preset opencv]
-    #[arg(long, value_enum)]
-    exif: Option<Exif>,
-
-    /// Pictures decoded and run at once; more takes more memory [default: 32, fewer of large ones]
-    #[arg(long, value_name = "N")]
-    batch: Option<NonZeroUsize>,
-
-    /// Refuse pictures of more pixels [default: 256M]
-    #[arg(long, value_name = "N", value_parser = parse_bytes)]
-    max_pixels: Option<u64>,
-
-    /// Refuse pictures whose decoding takes more bytes [default: 2G]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    max_memory: Option<u64>,
+    #[command(flatten)]
+    pub prepare: PreparationArgs,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Exif {
-    /// Leave the pixels as they are stored
-    Ignore,
-    /// Turn pictures upright
-    Apply,
-}
-
-/// Without `--batch`, so many pixels go into one: a quarter of a gigabyte of input.
-const BATCH_PIXELS: usize = 1 << 24;
 
 impl PictureArgs {
-    /// How many pictures of `size` go through the network at once. But for memory it is of no consequence, except to
-    /// graphs that take the statistics of the batch.
-    pub fn batch(&self, [height, width]: [usize; 2]) -> NonZeroUsize {
-        self.batch.unwrap_or_else(|| {
-            let fitting = BATCH_PIXELS / height.saturating_mul(width).max(1);
-            NonZeroUsize::new(fitting.min(32)).unwrap_or(NonZeroUsize::MIN)
-        })
-    }
-
     /// The files that the paths stand for.
     ///
     /// # Errors
@@ -73,36 +29,10 @@ impl PictureArgs {
     pub fn find(&self) -> Result<Vec<Found>> {
         let found = inputs::expand(&self.paths)?;
         let arrays_only = !found.is_empty() && found.iter().all(|found| matches!(found, Found::Array(_)));
-        if arrays_only && (self.preset.is_some() || self.exif.is_some()) {
+        if arrays_only && self.prepare.is_for_pictures() {
             return Err(wrong_usage("--preset and --exif are for pictures, and all inputs are arrays")
                 .with_hint("arrays go into the network as they are"));
         }
         Ok(found)
-    }
-
-    /// How pictures become the input of `module`.
-    ///
-    /// # Errors
-    /// A module that does not say which size it expects, and no `--size`.
-    pub fn preparation(&self, module: &Module) -> Result<Preparation> {
-        let preset = match &self.preset {
-            Some(name) => name.parse()?,
-            None => Preset::default(),
-        };
-        let size = match self.size {
-            Some(Size(size)) => size,
-            None => module.expected_image_size()?,
-        };
-        let defaults = preset.decode_options();
-        let exif = match self.exif {
-            None => defaults.exif,
-            Some(Exif::Ignore) => ExifPolicy::Ignore,
-            Some(Exif::Apply) => ExifPolicy::Apply,
-        };
-        let limits = ImageLimits {
-            max_pixels: self.max_pixels.unwrap_or(defaults.limits.max_pixels),
-            max_memory_bytes: self.max_memory.unwrap_or(defaults.limits.max_memory_bytes),
-        };
-        Ok(Preparation { preset, decode: DecodeOptions { exif, limits, ..defaults }, size })
     }
 }

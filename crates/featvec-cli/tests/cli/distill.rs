@@ -27,7 +27,8 @@ fn a_student_is_a_module_that_classifies() {
     let inputs = [parrot.as_os_str(), cat.as_os_str(), broken.as_os_str()];
     let run = distill(&teacher, &output, &[&few[..], &inputs].concat()).exits(1);
     run.says("broken.jpg").says("wrote ").says("next: featvec classify --module");
-    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
 
     let inspected = featvec(["inspect".as_ref(), output.as_os_str()]).exits(0).stdout;

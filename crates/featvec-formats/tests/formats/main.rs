@@ -3,12 +3,14 @@
 mod archive;
 mod bundle;
 mod caffemodel;
+mod example;
 mod fixtures;
 mod hub_module;
 mod npy;
 mod onnx;
 mod properties;
 mod protobuf;
+mod record_file;
 mod reference;
 mod safetensors;
 mod saved_model;

@@ -4,9 +4,10 @@
 //! `f32` for a strip of some rows that stays in the cache, and in `f64` beyond.
 
 use core::ops::Range;
-use std::sync::OnceLock;
 
+use crate::kernels::Kernels;
 use crate::maps::Maps;
+use crate::prefetch;
 use crate::simd::{MAX_LANES, Simd};
 use crate::team::Team;
 use crate::train::planes::{self, Plane, Planes};
@@ -73,30 +74,55 @@ struct Through {
     slope: [f32; MAX_LANES],
 }
 
+impl Through {
+    /// By the sums of [`gradient_sums`] over the whole batch, of `count` values of each channel.
+    fn of([g, gx]: &Sums, scale: &Scale, count: f64) -> Through {
+        let slope = |lane: usize| {
+            let rstd = f64::from(scale.rstd[lane]);
+            (rstd * rstd * gx[lane] / count) as f32
+        };
+        Through { mean: g.map(|g| (g / count) as f32), slope: core::array::from_fn(slope) }
+    }
+}
+
+/// Mean, and sum of the squares of what differs from it, of the values seen so far.
+#[derive(Default)]
+pub(crate) struct Moving {
+    sums: Sums,
+    count: f64,
+}
+
+impl Moving {
+    /// Adds what was seen elsewhere.
+    #[inline(always)]
+    fn join(&mut self, [other_mean, other_squares]: &Sums, count: f64) {
+        let [mean, squares] = &mut self.sums;
+        let part = count / (self.count + count);
+        for lane in 0..MAX_LANES {
+            let difference = other_mean[lane] - mean[lane];
+            mean[lane] += difference * part;
+            squares[lane] += other_squares[lane] + difference * difference * self.count * part;
+        }
+        self.count += count;
+    }
+}
+
 /// Mean and biased variance of each channel of `maps`.
 pub fn moments(team: &Team, maps: &Maps) -> Moments {
     let (kernels, planes) = (maps.kernels(), Planes::of(maps));
+    let [channels, h, w] = maps.shape();
+    let pixels = (h * w) as f64;
     // SAFETY: planes of maps that are borrowed; `kernels` proves the instruction set.
     let of_plane = |image, block| unsafe { (kernels.moments)(&planes.plane(image, block)) };
-    let parts = sums(team, &planes, planes.blocks(), &of_plane);
-    let [channels, h, w] = maps.shape();
-    let (images, pixels) = (maps.images() as f64, (h * w) as f64);
+    let join = |total: &mut Moving, sums: &Sums| total.join(sums, pixels);
+    let totals = planes::join(team, (&planes, planes.blocks()), &of_plane, join);
     let mut moments = Moments { mean: Vec::with_capacity(channels), variance: Vec::with_capacity(channels) };
-    for channel in 0..channels {
-        let (block, lane) = (channel / kernels.lanes(), channel % kernels.lanes());
-        let of_images = || {
-            parts
-                .iter()
-                .skip(block)
-                .step_by(planes.blocks())
-                .map(|[mean, squares]| (mean[lane], squares[lane]))
-        };
-        let mean = of_images().map(|(mean, _)| mean).sum::<f64>() / images;
-        let squares: f64 =
-            of_images().map(|(own, squares)| squares + pixels * (own - mean) * (own - mean)).sum();
-        moments.mean.push(mean as f32);
-        moments.variance.push((squares / (images * pixels)) as f32);
+    for Moving { sums: [mean, squares], count } in totals {
+        moments.mean.extend(mean[..kernels.lanes()].iter().map(|mean| *mean as f32));
+        moments.variance.extend(squares[..kernels.lanes()].iter().map(|squares| (squares / count) as f32));
     }
+    moments.mean.truncate(channels);
+    moments.variance.truncate(channels);
     moments
 }
 
@@ -116,7 +142,7 @@ pub fn normalize(
     let kernels = x.kernels();
     let to = to / kernels.lanes();
     let (x, y) = (Planes::of(x), Planes::of_mut(y));
-    planes::share(team, &x, scales.len(), &|image, block| {
+    planes::share_back(team, &x, scales.len(), &|image, block| {
         let (x, y) = (x.plane(image, first + block), y.plane(image, to + block));
         // SAFETY: planes of one size of maps that are borrowed, `y` this item's alone; `kernels` proves the
         // instruction set.
@@ -139,49 +165,65 @@ pub fn normalize_backward(
 ) -> Vec<f32> {
     let len = channels.len();
     let (first, scales) = check((x, channels), scale, (dy, from));
-    let (kernels, images) = (x.kernels(), x.images());
-    let from = from / kernels.lanes();
-    let [_, h, w] = x.shape();
-    let (x, dy) = (Planes::of_mut(x), Planes::of(dy));
-    let gradient = |(image, block), through| {
-        let (x, dy) = (x.plane(image, first + block), dy.plane(image, from + block));
-        Gradient { x, dy, scale: &scales[block], through }
-    };
-    let none = Through::default();
-    // SAFETY: planes of one size of maps that are borrowed; `kernels` proves the instruction set.
-    let of_plane = |image, block| unsafe { (kernels.gradient_sums)(&gradient((image, block), &none)) };
-    let parts = sums(team, &x, scales.len(), &of_plane);
-    let totals: Vec<Sums> = (0..scales.len())
-        .map(|block| {
-            let mut total = [[0.0; MAX_LANES]; 2];
-            for part in parts.iter().skip(block).step_by(scales.len()) {
-                for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
-                    *total += part;
-                }
-            }
-            total
-        })
-        .collect();
+    let ([_, h, w], images, kernels) = (x.shape(), x.images(), x.kernels());
+    let blocks = [first, from / kernels.lanes()];
     let count = (images * h * w) as f64;
-    let throughs: Vec<Through> = totals
-        .iter()
-        .zip(&scales)
-        .map(|([g, gx], scale)| match statistics {
-            Statistics::Fixed => Through::default(),
-            Statistics::Batch => Through {
-                mean: core::array::from_fn(|lane| (g[lane] / count) as f32),
-                slope: core::array::from_fn(|lane| {
-                    let rstd = f64::from(scale.rstd[lane]);
-                    (rstd * rstd * gx[lane] / count) as f32
-                }),
-            },
-        })
-        .collect();
-    planes::share(team, &x, scales.len(), &|image, block| {
-        // SAFETY: as above, and `x` is this item's alone.
-        unsafe { (kernels.normalize_backward)(&gradient((image, block), &throughs[block])) };
-    });
+    let backward = Backward { kernels, x: Planes::of_mut(x), dy: Planes::of(dy), blocks, scales };
+    let blocks = backward.scales.len();
+    let of_plane = |image, block| {
+        let sums = backward.sums(image, block);
+        if statistics == Statistics::Fixed {
+            // At once, while the plane is in the cache.
+            // SAFETY: each plane is worked on once.
+            unsafe { backward.apply(image, block, &Through::default()) };
+        }
+        sums
+    };
+    let add = |total: &mut Sums, sums: &Sums| {
+        for (total, sum) in total.iter_mut().flatten().zip(sums.iter().flatten()) {
+            *total += sum;
+        }
+    };
+    let totals = planes::join(team, (&backward.x, blocks), &of_plane, add);
+    if statistics == Statistics::Batch {
+        let through = |(sums, scale)| Through::of(sums, scale, count);
+        let throughs: Vec<Through> = totals.iter().zip(&backward.scales).map(through).collect();
+        planes::share_back(team, &backward.x, blocks, &|image, block| {
+            // SAFETY: as above.
+            unsafe { backward.apply(image, block, &throughs[block]) };
+        });
+    }
     totals.iter().flat_map(|[g, _]| &g[..kernels.lanes()]).map(|g| *g as f32).take(len).collect()
+}
+
+/// What [`normalize_backward`] does to each plane.
+struct Backward<'a> {
+    kernels: &'static Kernels,
+    x: Planes<'a>,
+    dy: Planes<'a>,
+    /// The first block of `x`, and of `dy`.
+    blocks: [usize; 2],
+    scales: Vec<Scale>,
+}
+
+impl Backward<'_> {
+    fn gradient<'a>(&'a self, image: usize, block: usize, through: &'a Through) -> Gradient<'a> {
+        let [x, dy] = self.blocks.map(|first| first + block);
+        let (x, dy) = (self.x.plane(image, x), self.dy.plane(image, dy));
+        Gradient { x, dy, scale: &self.scales[block], through }
+    }
+
+    fn sums(&self, image: usize, block: usize) -> Sums {
+        // SAFETY: planes of one size (`check`) of maps that are borrowed; `kernels` proves the instruction set.
+        unsafe { (self.kernels.gradient_sums)(&self.gradient(image, block, &Through::default())) }
+    }
+
+    /// # Safety
+    /// Nobody else touches this plane of `x` meanwhile.
+    unsafe fn apply(&self, image: usize, block: usize, through: &Through) {
+        // SAFETY: as in `sums`; `x` is borrowed mutably, and the caller vouches for nobody else touching the plane.
+        unsafe { (self.kernels.normalize_backward)(&self.gradient(image, block, through)) };
+    }
 }
 
 /// Checks that `channels` of `x` and as many channels of `other` from `start` on are blocks of maps of one size. Returns
@@ -211,19 +253,8 @@ fn check(
     (channels.start / lanes, scales.collect())
 }
 
-/// What `of_plane(image, block)` returns for `blocks` blocks of each image, image by image.
-fn sums(
-    team: &Team,
-    planes: &Planes<'_>,
-    blocks: usize,
-    of_plane: &(dyn Fn(usize, usize) -> Sums + Sync),
-) -> Vec<Sums> {
-    let parts: Vec<OnceLock<Sums>> = (0..planes.images() * blocks).map(|_| OnceLock::new()).collect();
-    planes::share(team, planes, blocks, &|image, block| {
-        parts[image * blocks + block].get_or_init(|| of_plane(image, block));
-    });
-    parts.into_iter().filter_map(OnceLock::into_inner).collect()
-}
+/// How far ahead memory is asked for what is read next: the processor itself looks no further than a page.
+const AHEAD: usize = 1024;
 
 /// Pixels of a strip: its sums are added up in `f32`, and it stays in the first-level cache.
 const STRIP: usize = 128;
@@ -266,6 +297,7 @@ unsafe fn shifted_sums<S: Simd>(
         for first in (0..plane.w).step_by(CHAINS) {
             for chain in 0..CHAINS {
                 if first + chain < plane.w {
+                    prefetch::near(row.wrapping_add((first + chain) * S::LANES + AHEAD));
                     // SAFETY: a pixel of the row (contract).
                     let x = simd.sub(unsafe { simd.load(row.add((first + chain) * S::LANES)) }, shift);
                     sums[chain] = simd.add(sums[chain], x);
@@ -286,29 +318,27 @@ unsafe fn shifted_sums<S: Simd>(
 /// The plane can be read.
 #[inline(always)]
 pub(crate) unsafe fn moments_of_plane<S: Simd>(simd: S, plane: &Plane) -> Sums {
-    let [mut mean, mut squares] = [[0.0; MAX_LANES]; 2];
-    let mut seen = 0.0;
+    let mut seen = Moving::default();
+    let mut shift = [0.0; MAX_LANES];
     for rows in strips(plane) {
         let count = (rows.len() * plane.w) as f64;
         if rows.start == 0 {
             // SAFETY: rows of the plane.
-            let [sum, _] = unsafe { shifted_sums(simd, (plane, rows.clone()), &[0.0; MAX_LANES]) };
-            mean = sum.map(|sum| f64::from(sum) / count);
+            let [sum, _] = unsafe { shifted_sums(simd, (plane, rows.clone()), &shift) };
+            shift = sum.map(|sum| (f64::from(sum) / count) as f32);
         }
-        let shift = mean.map(|mean| mean as f32);
         // SAFETY: as above.
-        let [sum, sum_of_squares] = unsafe { shifted_sums(simd, (plane, rows), &shift) };
-        let part = count / (seen + count);
+        let [sum, squares] = unsafe { shifted_sums(simd, (plane, rows), &shift) };
+        let mut strip = Sums::default();
         for lane in 0..S::LANES {
             let sum = f64::from(sum[lane]);
-            let difference = f64::from(shift[lane]) + sum / count - mean[lane];
-            let own_squares = f64::from(sum_of_squares[lane]) - sum * sum / count;
-            mean[lane] += difference * part;
-            squares[lane] += own_squares.max(0.0) + difference * difference * seen * part;
+            strip[0][lane] = f64::from(shift[lane]) + sum / count;
+            strip[1][lane] = (f64::from(squares[lane]) - sum * sum / count).max(0.0);
         }
-        seen += count;
+        seen.join(&strip, count);
+        shift = seen.sums[0].map(|mean| mean as f32);
     }
-    [mean, squares]
+    seen.sums
 }
 
 /// What normalises a block, as vectors.
@@ -345,10 +375,12 @@ pub(crate) unsafe fn normalize_plane<S: Simd>(simd: S, Normalization { x, y, sca
     for row in 0..x.h {
         let (from, to) = (x.row(row), y.row(row));
         for pixel in 0..x.w {
+            prefetch::near(from.wrapping_add(pixel * S::LANES + AHEAD));
+            prefetch::near(to.wrapping_add(pixel * S::LANES + AHEAD));
             // SAFETY: a pixel of both planes (contract).
             unsafe {
                 let [_, normal] = vectors.normalize(simd, simd.load(from.add(pixel * S::LANES)));
-                // In this order, the instruction returns what is not a number, which should not go unnoticed.
+                // In this order, what is not a number comes through, on x86 too: it must not go unnoticed.
                 simd.store(to.add(pixel * S::LANES), simd.max(zero, normal));
             }
         }
@@ -373,6 +405,8 @@ pub(crate) unsafe fn gradient_sums<S: Simd>(simd: S, plane: &Gradient<'_>) -> Su
                 for chain in 0..CHAINS {
                     if first + chain < x.w {
                         let at = (first + chain) * S::LANES;
+                        prefetch::near(x_row.wrapping_add(at + AHEAD));
+                        prefetch::near(dy_row.wrapping_add(at + AHEAD));
                         // SAFETY: a pixel of both planes (contract).
                         let (x, dy) = unsafe { (simd.load(x_row.add(at)), simd.load(dy_row.add(at))) };
                         let [centered, normal] = vectors.normalize(simd, x);
@@ -407,6 +441,8 @@ pub(crate) unsafe fn gradient_of_plane<S: Simd>(simd: S, plane: &Gradient<'_>) {
         let (x_row, dy_row) = (x.row(row), dy.row(row));
         for pixel in 0..x.w {
             let at = pixel * S::LANES;
+            prefetch::near(x_row.wrapping_add(at + AHEAD));
+            prefetch::near(dy_row.wrapping_add(at + AHEAD));
             // SAFETY: a pixel of both planes (contract).
             unsafe {
                 let [centered, normal] = vectors.normalize(simd, simd.load(x_row.add(at)));

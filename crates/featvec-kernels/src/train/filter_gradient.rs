@@ -9,31 +9,57 @@
 
 use core::ops::Range;
 
+use crate::conv::LINE;
 use crate::kernels::Kernels;
 use crate::map::Image;
 use crate::maps::Maps;
+use crate::prefetch;
 use crate::simd::Simd;
 use crate::team::Team;
 use crate::train::{Scratch, Strided};
 
 /// What the micro-kernel needs to compute one tile.
+#[derive(Clone, Copy)]
 pub(crate) struct GradientTile {
     /// The input element that meets the tile's first row at the first pixel; those of the other rows follow it.
-    input: *const f32,
+    pub input: *const f32,
     /// Elements from one image, row, and pixel of the input to the next.
-    input_steps: [usize; 3],
+    pub input_steps: [usize; 3],
     /// The first vector at the first pixel.
-    gradient: *const f32,
+    pub gradient: *const f32,
     /// Elements from one image and row of the gradient to the next.
-    gradient_steps: [usize; 2],
+    pub gradient_steps: [usize; 2],
     /// Elements from one vector to the next.
-    vector_step: usize,
+    pub vector_step: usize,
     /// Images, rows and columns.
-    pixels: [usize; 3],
+    pub pixels: [usize; 3],
     /// `[ROWS][VECTORS][lanes]`.
-    sums: *mut f32,
+    pub sums: *mut f32,
     /// Whether to add to what is there.
-    add: bool,
+    pub add: bool,
+    /// What comes next, and is asked for meanwhile, a cache line for each pixel: by the first and by the other tiles of some
+    /// rows.
+    pub next: [*const f32; 2],
+}
+
+impl GradientTile {
+    /// Computes `rows` rows of the filter matrix, which meet consecutive elements of the input, and whose sums follow each
+    /// other, in as many tiles as it takes.
+    ///
+    /// # Safety
+    /// The pointers are valid for `rows` rows and `vectors` vectors, and nobody else uses the sums.
+    pub(crate) unsafe fn run(self, kernels: &Kernels, vectors: usize, rows: usize) {
+        let tiles = kernels.gradient_tiles[vectors - 1];
+        // As few tiles as it takes, and all of nearly the same height.
+        let height = rows.div_ceil(rows.div_ceil(tiles.len()));
+        for row in (0..rows).step_by(height) {
+            let input = self.input.wrapping_add(row);
+            let sums = self.sums.wrapping_add(row * vectors * kernels.lanes());
+            let next = [self.next[usize::from(row > 0)]; 2];
+            // SAFETY: the processor has the instruction set (`kernels` proves it); the rest is the caller's.
+            unsafe { tiles[height.min(rows - row) - 1](&GradientTile { input, sums, next, ..self }) };
+        }
+    }
 }
 
 /// Sums over all pixels of input x gradient.
@@ -49,6 +75,7 @@ pub(crate) unsafe fn gradient_tile<S: Simd, const ROWS: usize, const VECTORS: us
 ) {
     let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     let [images, rows, columns] = tile.pixels;
+    let mut next = tile.next[0];
     for image in 0..images {
         for y in 0..rows {
             let mut input = tile.input.wrapping_add(image * tile.input_steps[0] + y * tile.input_steps[1]);
@@ -68,6 +95,8 @@ pub(crate) unsafe fn gradient_tile<S: Simd, const ROWS: usize, const VECTORS: us
                         }
                     }
                 }
+                prefetch::far(next);
+                next = next.wrapping_add(LINE);
                 input = input.wrapping_add(tile.input_steps[2]);
                 gradient = gradient.wrapping_add(S::LANES);
             }
@@ -186,8 +215,8 @@ impl FilterGradient {
         let sums = scratch.take(parts * len);
         // An item is a part of the batch, or some panels or strips of one.
         let panels = if parts < ENOUGH_PARTS { self.panels.len() } else { 1 };
-        let strips = ENOUGH_ITEMS.div_ceil(parts * panels).min(self.walk.strips.len());
-        let strips = if panels == 1 { 1 } else { strips };
+        let strips = if parts < ENOUGH_PARTS { ENOUGH_ITEMS.div_ceil(parts * panels) } else { 1 };
+        let strips = strips.min(self.walk.strips.len());
         let place = Strided { first: sums.as_mut_ptr(), step: len };
         team.share(parts * panels * strips, &|item| {
             let (part, panel, strip) = (item / (panels * strips), item / strips % panels, item % strips);
@@ -216,34 +245,40 @@ impl FilterGradient {
     ) {
         let (walk, map, lanes) = (&self.walk, doutput.map(), self.kernels.lanes());
         let ([block_images, block_rows], [h, w]) = (self.block, self.size);
+        let block_step =
+            if block_rows < h { block_rows * map.pitch() } else { block_images * doutput.step() };
+        let (panels_start, panels_end) = (self.panels[panels.start].start, self.panels[panels.end - 1].end);
         for image in images.clone().step_by(block_images) {
             for y in (0..h).step_by(block_rows) {
                 let count = [block_images.min(images.end - image), block_rows.min(h - y), w];
                 let first = walk.base + y * walk.steps[0];
                 for panel in &self.panels[panels.clone()] {
                     let gradient = image * doutput.step() + map.origin(panel.start) + y * map.pitch();
+                    // The first strips ask for the next panel or the next block of pixels, each for a vector.
+                    let next_gradient = |strip: usize| {
+                        let vector = strip.min(panel.len() - 1) * map.plane();
+                        doutput.as_ptr().wrapping_add(if panel.end < panels_end {
+                            gradient + panel.len() * map.plane() + vector
+                        } else {
+                            gradient - (panel.start - panels_start) * map.plane() + block_step + vector
+                        })
+                    };
                     let panel_sums = sums.wrapping_add(panel.start * lanes * walk.rows);
-                    let tiles = self.kernels.gradient_tiles[panel.len() - 1];
-                    for strip in &walk.strips[strips.clone()] {
-                        let height = strip.rows.len().div_ceil(strip.rows.len().div_ceil(tiles.len()));
-                        for row in strip.rows.clone().step_by(height) {
-                            let tile = GradientTile {
-                                input: input
-                                    .at(image)
-                                    .wrapping_add(first + strip.offset + row - strip.rows.start),
-                                input_steps: [input.step, walk.steps[0], walk.steps[1]],
-                                gradient: doutput.as_ptr().wrapping_add(gradient),
-                                gradient_steps: [doutput.step(), map.pitch()],
-                                vector_step: map.plane(),
-                                pixels: count,
-                                sums: panel_sums.wrapping_add(row * panel.len() * lanes),
-                                add: (image, y) != (images.start, 0),
-                            };
-                            let rows = height.min(strip.rows.end - row);
-                            // SAFETY: the processor has the instruction set (`kernels` proves it), the pixels and their
-                            // neighbours lie inside the maps, and the sums are the caller's.
-                            unsafe { tiles[rows - 1](&tile) };
-                        }
+                    for (index, strip) in strips.clone().zip(&walk.strips[strips.clone()]) {
+                        let next = walk.strips.get(index + 1).map_or(0, |next| next.offset);
+                        let tile = GradientTile {
+                            input: input.at(image).wrapping_add(first + strip.offset),
+                            input_steps: [input.step, walk.steps[0], walk.steps[1]],
+                            gradient: doutput.as_ptr().wrapping_add(gradient),
+                            gradient_steps: [doutput.step(), map.pitch()],
+                            vector_step: map.plane(),
+                            pixels: count,
+                            sums: panel_sums.wrapping_add(strip.rows.start * panel.len() * lanes),
+                            add: (image, y) != (images.start, 0),
+                            next: [input.at(image).wrapping_add(first + next), next_gradient(index)],
+                        };
+                        // SAFETY: the pixels and their neighbours lie inside the maps, and the sums are the caller's.
+                        unsafe { tile.run(self.kernels, panel.len(), strip.rows.len()) };
                     }
                 }
             }

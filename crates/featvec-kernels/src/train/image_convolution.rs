@@ -1,7 +1,7 @@
 //! The convolution that reads the pictures.
 
 use crate::arena::Aligned;
-use crate::conv::{Branch, Conv, Filter};
+use crate::conv::{Branch, Conv, Filter, LINE};
 use crate::convert;
 use crate::group::Group;
 use crate::kernels::Kernels;
@@ -9,8 +9,8 @@ use crate::map::Image;
 use crate::maps::Maps;
 use crate::program::Affine;
 use crate::team::Team;
-use crate::train::convolution::{behind, run_direct};
 use crate::train::filter_gradient::{FilterGradient, Walk};
+use crate::train::pass::{behind, run_direct};
 use crate::train::{Scratch, Strided};
 
 /// The first convolution of a network, of pictures, with any stride and padding, and without bias. Nobody asks for the
@@ -70,7 +70,7 @@ impl ImageConvolution {
     /// Where the maps do not fit the pictures.
     pub fn forward(&mut self, team: &Team, images: &[f32], output: &mut Maps) {
         self.check(output);
-        let (image, step, count) = (&self.image, self.image.len().next_multiple_of(16), output.images());
+        let (image, step, count) = (&self.image, self.image.len().next_multiple_of(LINE), output.images());
         let len = image.h * image.w * Image::CHANNELS;
         assert_eq!(images.len(), len * count, "not as many numbers as the pictures have");
         if self.pictures.len() < step * count {
@@ -100,7 +100,7 @@ impl ImageConvolution {
     pub fn backward_filter(&self, team: &Team, scratch: &mut Scratch, doutput: &Maps, dfilter: &mut [f32]) {
         self.check(doutput);
         assert_eq!(dfilter.len(), self.weights.len(), "a gradient that does not fit the filter");
-        let step = self.image.len().next_multiple_of(16);
+        let step = self.image.len().next_multiple_of(LINE);
         assert!(self.pictures.len() >= step * doutput.images(), "more gradients than pictures");
         let walk = Walk::of_image(&self.image, self.shape, self.stride);
         let gradient = FilterGradient::new(self.kernels, walk, doutput);

@@ -1,6 +1,7 @@
 //! How members of a team share the maps of a batch: each works on blocks of channels of one image at a time.
 
 use core::marker::PhantomData;
+use std::sync::OnceLock;
 
 use crate::map::Map;
 use crate::maps::Maps;
@@ -53,11 +54,6 @@ impl<'a> Planes<'a> {
         Planes { start, map, step, images, maps: PhantomData }
     }
 
-    /// How many images there are.
-    pub(crate) fn images(&self) -> usize {
-        self.images
-    }
-
     /// Blocks of channels of an image.
     pub(crate) fn blocks(&self) -> usize {
         self.map.blocks()
@@ -85,7 +81,8 @@ pub(crate) fn check_alike(maps: &Maps, others: &[&Maps]) {
 /// Elements of maps that are worth an item of its own: some microseconds, so that claiming it costs little.
 const ITEM: usize = 1 << 14;
 
-/// Calls `work(image, block)` for `blocks` blocks of each image of `maps`, shared out over the team.
+/// Calls `work(image, block)` for `blocks` blocks of each image of `maps`, shared out over the team: in the order of memory,
+/// so that what is asked for ahead of need is what comes next.
 pub(crate) fn share(team: &Team, maps: &Planes<'_>, blocks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
     let planes = maps.images * blocks;
     let each = (ITEM / maps.map.plane()).max(1);
@@ -94,4 +91,35 @@ pub(crate) fn share(team: &Team, maps: &Planes<'_>, blocks: usize, work: &(dyn F
             work(plane / blocks, plane % blocks);
         }
     });
+}
+
+/// As [`share`], but with the last image first: for a second pass, because what the first saw last is in the cache.
+pub(crate) fn share_back(
+    team: &Team,
+    maps: &Planes<'_>,
+    blocks: usize,
+    work: &(dyn Fn(usize, usize) + Sync),
+) {
+    share(team, maps, blocks, &|image, block| work(maps.images - 1 - image, block));
+}
+
+/// What `work(image, block)` returns for `blocks` blocks of each image, joined over the images of each block: in their
+/// order, so that rounded sums do not depend on the team.
+pub(crate) fn join<T: Send + Sync, J: Default>(
+    team: &Team,
+    (maps, blocks): (&Planes<'_>, usize),
+    work: &(dyn Fn(usize, usize) -> T + Sync),
+    join: impl Fn(&mut J, &T),
+) -> Vec<J> {
+    let parts: Vec<OnceLock<T>> = (0..maps.images * blocks).map(|_| OnceLock::new()).collect();
+    share(team, maps, blocks, &|image, block| {
+        parts[image * blocks + block].get_or_init(|| work(image, block));
+    });
+    let of_block = |block| {
+        let mut joined = J::default();
+        let parts = parts.iter().skip(block).step_by(blocks).filter_map(OnceLock::get);
+        parts.for_each(|part| join(&mut joined, part));
+        joined
+    };
+    (0..blocks).map(of_block).collect()
 }

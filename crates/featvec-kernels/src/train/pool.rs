@@ -1,5 +1,7 @@
 //! Max pooling of a batch, and its gradient.
 
+use core::ops::Range;
+
 use crate::maps::Maps;
 use crate::pool::{Pool, PoolRow};
 use crate::simd::Simd;
@@ -39,7 +41,24 @@ pub fn max_pool(team: &Team, x: &Maps, pool: Pool, y: &mut Maps) {
 ///
 /// # Panics
 /// As [`max_pool`].
-pub fn max_pool_backward(team: &Team, (x, y): (&Maps, &Maps), dy: &Maps, pool: Pool, dx: &mut Maps) {
+pub fn max_pool_backward(team: &Team, maps: (&Maps, &Maps), dy: &Maps, pool: Pool, dx: &mut Maps) {
+    backward(team, maps, (dy, pool), (dx, false));
+}
+
+/// As [`max_pool_backward`], but overwrites `dx`.
+///
+/// # Panics
+/// As [`max_pool`].
+pub fn max_pool_backward_overwrite(team: &Team, maps: (&Maps, &Maps), dy: &Maps, pool: Pool, dx: &mut Maps) {
+    backward(team, maps, (dy, pool), (dx, true));
+}
+
+fn backward(
+    team: &Team,
+    (x, y): (&Maps, &Maps),
+    (dy, pool): (&Maps, Pool),
+    (dx, overwrite): (&mut Maps, bool),
+) {
     check(x, pool, y);
     check(dx, pool, dy);
     planes::check_alike(x, &[dx]);
@@ -49,11 +68,24 @@ pub fn max_pool_backward(team: &Team, (x, y): (&Maps, &Maps), dy: &Maps, pool: P
     let (x, y, dy, dx) = (Planes::of(x), Planes::of(y), Planes::of(dy), Planes::of_mut(dx));
     planes::share(team, &x, x.blocks(), &|image, block| {
         let [dy, dx] = [&dy, &dx].map(|planes| planes.plane(image, block));
+        // SAFETY, for both: rows of planes of maps that are borrowed, `dx` this item's alone; `kernels` proves the
+        // instruction set.
+        let clear = |rows: Range<usize>| {
+            for row in rows {
+                // SAFETY: see above.
+                unsafe { dx.row(row).write_bytes(0, dx.w * kernels.lanes()) };
+            }
+        };
+        // Rows are cleared just before they are needed, to be in the cache then.
+        let mut next = if overwrite { 0 } else { dx.h };
         for (index, row) in rows(&x, pool, (&y, [image, block])).enumerate() {
+            clear(next..row.rows.end);
+            next = next.max(row.rows.end);
             let (dy, dx, dx_pitch) = (dy.row(index), dx.start, dx.pitch);
-            // SAFETY: as in `max_pool`; `dx` is this item's alone.
+            // SAFETY: see above.
             unsafe { (kernels.max_pool_backward)(&PoolGradientRow { row, dy, dx, dx_pitch }) };
         }
+        clear(next..dx.h);
     });
 }
 

@@ -43,9 +43,10 @@ impl Bench<'_> {
         let turns = self.turns(machine, &mut || step(&mut trainer.borrow_mut()), &|| {
             trainer.borrow().peak_flops(SLICE)
         })?;
-        let first = network.sized_convs(size).first().map_or(0, |(conv, [h, w])| {
-            h * w * conv.shape.iter().product::<usize>()
-        });
+        let first = network
+            .sized_convs(size)
+            .first()
+            .map_or(0, |(conv, [h, w])| h * w * conv.shape.iter().product::<usize>());
         let operations = 2.0 * (3 * network.multiply_adds(size) - first) as f64;
         let undisturbed = self.undisturbed(machine, &turns);
         Ok(Measurement::of(&undisturbed, &[], (Precision::F32, machine), (operations, batch)))

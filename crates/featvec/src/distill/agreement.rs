@@ -65,7 +65,8 @@ pub fn measure(
         };
         for (a, b) in teachers.iter_rows().zip(students.iter_rows()) {
             let b = &b[1..]; // without the background class
-            let likeliest = |row: &[f32], k| top_k(row, k).into_iter().map(|class| class.index).collect::<Vec<_>>();
+            let likeliest =
+                |row: &[f32], k| top_k(row, k).into_iter().map(|class| class.index).collect::<Vec<_>>();
             let (wanted, found) = (likeliest(a, 1), likeliest(b, 5));
             sum.pictures += 1;
             sum.top1 += f64::from(u8::from(wanted[0] == found[0]));
@@ -96,9 +97,10 @@ fn scales([teacher, student]: [&FeatureExtractor; 2]) -> Result<Vec<f32>> {
     let (Some(teachers), Some(students)) = (&teacher.logits, &student.logits) else {
         return Err(mismatch());
     };
-    let (Some(classes), true) =
-        (teacher.network.classes, student.network.classes == teacher.network.classes.map(|classes| classes + 1))
-    else {
+    let (Some(classes), true) = (
+        teacher.network.classes,
+        student.network.classes == teacher.network.classes.map(|classes| classes + 1),
+    ) else {
         return Err(mismatch());
     };
     let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();

@@ -92,12 +92,7 @@ impl Samples {
     ///
     /// Where an output is wanted to be zero, anything below is as good: its target is what the last pass gave, cut at zero.
     /// Each such pass brings the error down, and all have the same equations but for their right side.
-    pub fn fit(
-        &self,
-        workers: &mut [Worker],
-        priors: &[&Filter],
-        options: &Options,
-    ) -> Option<Vec<Fitted>> {
+    pub fn fit(&self, workers: &mut [Worker], priors: &[&Filter], options: &Options) -> Option<Vec<Fitted>> {
         let pooled = options.pooled;
         let mut gram = self.sum(workers, |worker, inputs, _| {
             if pooled == 0.0 {
@@ -110,7 +105,8 @@ impl Samples {
         let inputs = gram.nrows() - 1;
         let count = gram[[inputs, inputs]];
         let variance: f64 =
-            (0..inputs).map(|i| gram[[i, i]] - gram[[i, inputs]].powi(2) / count).sum::<f64>() / inputs as f64;
+            (0..inputs).map(|i| gram[[i, i]] - gram[[i, inputs]].powi(2) / count).sum::<f64>()
+                / inputs as f64;
         let ridge = options.ridge * variance.max(f64::MIN_POSITIVE);
         (0..inputs).for_each(|i| gram[[i, i]] += ridge);
         let factor = Cholesky::new(gram)?;
@@ -191,14 +187,16 @@ const OVERSTEP: f64 = 1.6;
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
     use super::*;
+    use crate::random::Random;
 
     const OPTIONS: Options = Options { ridge: 1e-9, passes: 40, pooled: 0.0 };
 
     fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
-        let mut random = Random::new(seed, &[]);
-        Array2::from_shape_fn((rows, columns), |_| (2.0 * random.unit() - 1.0) as f32)
+        let random = Random::new(seed, 0);
+        Array2::from_shape_fn((rows, columns), |(row, column)| {
+            2.0 * random.uniform(row * columns + column) - 1.0
+        })
     }
 
     /// Pictures whose wanted outputs are what `filter` gives behind a ReLU.

@@ -78,7 +78,8 @@ impl Windows {
                 }
             }
         }
-        let values = Array2::from_shape_vec((len, channels), largest).expect("as many as windows and channels");
+        let values =
+            Array2::from_shape_vec((len, channels), largest).expect("as many as windows and channels");
         Map { width: self.columns.out, values }
     }
 }
@@ -239,11 +240,11 @@ fn normalize(map: &mut Map, lrn: Lrn) {
 mod tests {
     use featvec_kernels::Affine;
 
-    use super::super::random::Random;
     use super::*;
     use crate::extractor::{FeatureExtractor, RunOptions};
     use crate::network::{DEFAULT_SIZE, Variant};
     use crate::plan::{Mode, Value};
+    use crate::random::Random;
     use crate::tensor::Tensor;
     use crate::variables::{ConvVariables, Shift};
 
@@ -252,11 +253,10 @@ mod tests {
         let mut convs = Vec::new();
         for (index, conv) in network.convs().iter().enumerate() {
             let [kh, kw, ic, oc] = conv.shape;
-            let mut random = Random::new(index as u64, &[]);
-            let scale = (6.0 / (kh * kw * ic) as f64).sqrt();
-            let mut number = |scale: f64| (scale * (2.0 * random.unit() - 1.0)) as f32;
-            let weights = (0..kh * kw * ic * oc).map(|_| number(scale)).collect();
-            let shift = Shift::Bias((0..oc).map(|_| number(1.0)).collect());
+            let number = |at| 2.0 * Random::new(0, index as u64).uniform(at) - 1.0;
+            let scale = (6.0 / (kh * kw * ic) as f32).sqrt();
+            let weights = (0..kh * kw * ic * oc).map(|at| scale * number(at)).collect();
+            let shift = Shift::Bias((0..oc).map(number).collect());
             convs.push(ConvVariables { weights, shift });
         }
         let affine = Affine { scale: [2.0; 3], offset: [-1.0; 3] };
@@ -267,8 +267,7 @@ mod tests {
     #[test]
     fn stage_by_stage_the_maps_are_those_of_whole_passes() {
         let [h, w] = DEFAULT_SIZE;
-        let mut random = Random::new(3, &[]);
-        let image: Vec<f32> = (0..h * w * 3).map(|_| random.unit() as f32).collect();
+        let image: Vec<f32> = (0..h * w * 3).map(|at| Random::new(3, 0).uniform(at)).collect();
         let worker = &mut Worker::new().unwrap();
         for variant in [Variant::Slim, Variant::Paper] {
             let variables = variables(variant);

@@ -74,11 +74,7 @@ pub(super) fn with_statistics(network: Network, teacher: &Variables, fitted: &[F
             },
         });
         // A variance below epsilon stays below 1, and its output is scaled by what remains of it.
-        variance
-            .iter()
-            .zip(&deviations)
-            .map(|(v, d)| d * (v / d / d + f64::from(epsilon)).sqrt())
-            .collect()
+        variance.iter().zip(&deviations).map(|(v, d)| d * (v / d / d + f64::from(epsilon)).sqrt()).collect()
     };
     let mut index = 0;
     for stage in network.stages() {

@@ -6,10 +6,10 @@ use featvec_kernels::Affine;
 use ndarray::Array2;
 
 use super::layers::Map;
-use super::random::Random;
 use crate::image::Rgb8;
 use crate::network::DEFAULT_SIZE;
 use crate::pictures::Preparation;
+use crate::random::Random;
 use crate::{Preset, Result};
 
 /// Height and width of a view: teacher and student see it one pixel apart (see [`super::Twins`]).
@@ -29,7 +29,7 @@ const MIN_ASPECT: f64 = 0.75;
 pub(super) fn views(path: &Path, count: usize, (seed, picture): (u64, usize)) -> Result<Vec<Vec<f32>>> {
     let image = Preparation::new(Preset::KerasPil, SIZE).decode(path)?.image;
     let view = |index: usize| {
-        let random = &mut Random::new(seed, &[picture, index]);
+        let random = Random::new(seed, picture as u64).stream(index as u64);
         let [h, w] = SIZE;
         let mut out = vec![0.0; h * w * 3];
         let part = if index == 0 { image.clone() } else { part(&image, random) };
@@ -41,15 +41,15 @@ pub(super) fn views(path: &Path, count: usize, (seed, picture): (u64, usize)) ->
 }
 
 /// A part of `image`, mirrored half of the time.
-fn part(image: &Rgb8, random: &mut Random) -> Rgb8 {
-    let area = MIN_AREA + (1.0 - MIN_AREA) * random.unit();
-    let aspect = MIN_ASPECT.powf(2.0 * random.unit() - 1.0);
+fn part(image: &Rgb8, random: Random) -> Rgb8 {
+    let area = MIN_AREA + (1.0 - MIN_AREA) * f64::from(random.uniform(0));
+    let aspect = MIN_ASPECT.powf(2.0 * f64::from(random.uniform(1)) - 1.0);
     let side = |len: usize, part: f64| ((len as f64 * part).round() as usize).clamp(1, len);
     let width = side(image.width(), (area * aspect).sqrt());
     let height = side(image.height(), (area / aspect).sqrt());
-    let left = random.below(image.width() - width + 1);
-    let top = random.below(image.height() - height + 1);
-    let mirrored = random.unit() < 0.5;
+    let left = random.below(2, image.width() - width + 1);
+    let top = random.below(3, image.height() - height + 1);
+    let mirrored = random.uniform(4) < 0.5;
     let mut data = Vec::with_capacity(width * height * 3);
     for y in top..top + height {
         let start = (y * image.width() + left) * 3;

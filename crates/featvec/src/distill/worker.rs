@@ -49,7 +49,12 @@ impl Worker {
     }
 
     /// The sums of `convolution` over the map `values`, a pixel a row.
-    pub fn convolve(&mut self, convolution: &Convolution, values: &Array2<f32>, size: [usize; 2]) -> Array2<f32> {
+    pub fn convolve(
+        &mut self,
+        convolution: &Convolution,
+        values: &Array2<f32>,
+        size: [usize; 2],
+    ) -> Array2<f32> {
         let input = self.map(values, size, convolution.shape()[0] / 2);
         self.run(convolution, &input)
     }

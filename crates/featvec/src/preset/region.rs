@@ -4,7 +4,7 @@ use crate::image::Rgb8;
 
 /// A rectangle of at least one pixel within a picture.
 #[derive(Clone, Copy)]
-pub(super) struct Region<'a> {
+pub(crate) struct Region<'a> {
     image: &'a Rgb8,
     left: usize,
     top: usize,
@@ -14,8 +14,22 @@ pub(super) struct Region<'a> {
 
 impl<'a> Region<'a> {
     /// The whole picture.
-    pub(super) fn of(image: &'a Rgb8) -> Region<'a> {
+    pub(crate) fn of(image: &'a Rgb8) -> Region<'a> {
         Region { image, left: 0, top: 0, width: image.width(), height: image.height() }
+    }
+
+    /// The rectangle of `size` `(width, height)` whose first pixel is `(left, top)`.
+    ///
+    /// # Panics
+    /// If it has no pixels or does not lie in the picture.
+    pub(crate) fn part(
+        image: &'a Rgb8,
+        (left, top): (usize, usize),
+        (width, height): (usize, usize),
+    ) -> Region<'a> {
+        let lies_in = |start: usize, len: usize, end: usize| len > 0 && start <= end && len <= end - start;
+        assert!(lies_in(left, width, image.width()) && lies_in(top, height, image.height()));
+        Region { image, left, top, width, height }
     }
 
     /// The middle of the region, `fraction` of each side, rounded as TensorFlow's `central_crop` does.
@@ -31,16 +45,16 @@ impl<'a> Region<'a> {
         }
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
-    pub(super) fn height(&self) -> usize {
+    pub(crate) fn height(&self) -> usize {
         self.height
     }
 
     /// The RGB bytes of row `y`.
-    pub(super) fn row(&self, y: usize) -> &'a [u8] {
+    pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         let start = ((self.top + y) * self.image.width() + self.left) * 3;
         &self.image.data()[start..start + self.width * 3]
     }

@@ -59,8 +59,7 @@ impl Observed {
     /// a sample: over `count - 1`, as TensorFlow's fused operation has it.
     pub fn add(&mut self, mean: &[f32], variance: &[f32], count: usize) {
         let unbiased = count as f64 / (count.max(2) - 1) as f64;
-        for (sums, values, factor) in
-            [(&mut self.mean, mean, 1.0), (&mut self.variance, variance, unbiased)]
+        for (sums, values, factor) in [(&mut self.mean, mean, 1.0), (&mut self.variance, variance, unbiased)]
         {
             sums.resize(values.len(), 0.0);
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(*value) * factor);

@@ -83,9 +83,7 @@ pub fn feature_matching(values: &Tensor, targets: &Tensor) -> Result<Loss> {
         return Err(argument("targets that are all zero have no length to measure by".to_string()));
     }
     let mut loss = Loss { value: 0.0, gradient: Tensor::zeros(values.shape().to_vec()) };
-    for ((x, target), gradient) in
-        values.data().iter().zip(targets.data()).zip(loss.gradient.data_mut())
-    {
+    for ((x, target), gradient) in values.data().iter().zip(targets.data()).zip(loss.gradient.data_mut()) {
         let difference = f64::from(*x) - f64::from(*target);
         loss.value += difference * difference / unit;
         *gradient = (2.0 * difference / unit) as f32;

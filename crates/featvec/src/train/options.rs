@@ -108,7 +108,7 @@ impl TrainOptions {
 }
 
 /// Whether `name` begins with `prefix`, with or without the network's scope.
-fn begins_with(network: &Network, name: &str, prefix: &str) -> bool {
+pub(crate) fn begins_with(network: &Network, name: &str, prefix: &str) -> bool {
     let inner = name.strip_prefix(network.variant.scope()).and_then(|name| name.strip_prefix('/'));
     name.starts_with(prefix) || inner.is_some_and(|inner| inner.starts_with(prefix))
 }

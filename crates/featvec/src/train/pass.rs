@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use featvec_kernels::train::{
     Algorithm, Convolution, ImageConvolution, Scratch, global_mean, global_mean_backward, lrn, lrn_backward,
-    max_pool, max_pool_backward,
+    max_pool, max_pool_backward, max_pool_backward_overwrite,
 };
 use featvec_kernels::{Image, Kernels, Lrn, Maps, Padding, Pool, Team};
 
@@ -42,7 +42,7 @@ struct Stage {
 }
 
 enum StageBody {
-    Conv(Block),
+    Conv(Box<Block>),
     MaxPool(Pool),
     Mixed(Box<Mixed>),
 }
@@ -134,9 +134,13 @@ impl Pass {
                 Body::Conv(conv) if index == 0 => {
                     let filter = image_convolution(&builder, variables, conv, input);
                     let layers = [(builder.layer, conv.shape[3])];
-                    StageBody::Conv(Block::new(filter, &layers, builder.maps(conv.shape[3], output, 0)))
+                    StageBody::Conv(Box::new(Block::new(
+                        filter,
+                        &layers,
+                        builder.maps(conv.shape[3], output, 0),
+                    )))
                 }
-                Body::Conv(conv) => StageBody::Conv(builder.block(&[(0, conv)], input)),
+                Body::Conv(conv) => StageBody::Conv(Box::new(builder.block(&[(0, conv)], input))),
                 Body::MaxPool(pool) => StageBody::MaxPool(builder.pool(*pool, input)),
                 Body::Mixed(mixed) => StageBody::Mixed(Box::new(Mixed::new(&builder, mixed, input))),
             };
@@ -246,8 +250,7 @@ impl Pass {
     /// Adds the gradients to the trained variables, given those to values of the last pass forward. What was computed
     /// there is used up.
     pub fn backward(&mut self, context: &mut Context<'_>, direct: &BTreeMap<Value, Vec<f32>>) {
-        let is_trained =
-            |stage: &Stage| stage.blocks().iter().any(|block| block.is_trained(context.layers));
+        let is_trained = |stage: &Stage| stage.blocks().iter().any(|block| block.is_trained(context.layers));
         let Some(first) = self.stages.iter().position(is_trained) else { return };
         let [d, dinput] = &mut self.gradients;
         let (mut d, mut dinput) = (d, dinput);
@@ -300,8 +303,7 @@ impl Pass {
                 }
                 (StageBody::MaxPool(pool), Some(input)) => {
                     if let Some(dinput) = wanted {
-                        dinput.clear();
-                        max_pool_backward(context.team, (input, &stage.y), d, *pool, dinput);
+                        max_pool_backward_overwrite(context.team, (input, &stage.y), d, *pool, dinput);
                     }
                 }
                 (StageBody::Mixed(mixed), Some(input)) => {
@@ -396,12 +398,7 @@ fn image_convolution(builder: &Builder, variables: &Variables, conv: &Conv, [h, 
     let padding =
         Padding { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
     let image = Image::new(0, h, w, padding);
-    Filter::Image(ImageConvolution::new(
-        builder.kernels,
-        (image, variables.affine),
-        conv.shape,
-        conv.stride,
-    ))
+    Filter::Image(ImageConvolution::new(builder.kernels, (image, variables.affine), conv.shape, conv.stride))
 }
 
 /// The numbers of `maps`, `[n, h, w, c]`.

@@ -65,3 +65,24 @@ pub fn shared(path: &str) -> Option<PathBuf> {
     }
     Some(root.join(path))
 }
+
+/// A BMP file of `width` x `height` pixels, each red, green, blue as `pixel` gives it for column and row.
+pub fn bmp(width: usize, height: usize, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Vec<u8> {
+    const HEADERS: usize = 14 + 40;
+    let row_bytes = (width * 3).next_multiple_of(4);
+    let mut file = b"BM".to_vec();
+    for number in [HEADERS + row_bytes * height, 0, HEADERS, 40, width, height] {
+        file.extend((number as u32).to_le_bytes());
+    }
+    file.extend([1, 0, 24, 0]);
+    file.resize(HEADERS, 0);
+    for y in (0..height).rev() {
+        let start = file.len();
+        for x in 0..width {
+            let [red, green, blue] = pixel(x, y);
+            file.extend([blue, green, red]);
+        }
+        file.resize(start + row_bytes, 0);
+    }
+    file
+}

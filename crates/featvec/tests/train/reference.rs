@@ -14,8 +14,17 @@ use featvec_kernels::Lrn;
 
 /// `f32` or `f64`.
 pub trait Real:
-    Copy + Debug + Default + PartialOrd + Send + Sync + AddAssign
-    + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + AddAssign
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
 {
     fn of(x: f64) -> Self;
     fn to_f64(self) -> f64;
@@ -156,7 +165,12 @@ pub fn conv<F: Real>(x: &Array<F>, (filter, oc): (&[F], usize), window: &Window)
 }
 
 /// Gradients of [`conv`] to its input and to its filter.
-pub fn conv_backward<F: Real>(dy: &Array<F>, x: &Array<F>, filter: &[F], window: &Window) -> (Array<F>, Vec<F>) {
+pub fn conv_backward<F: Real>(
+    dy: &Array<F>,
+    x: &Array<F>,
+    filter: &[F],
+    window: &Window,
+) -> (Array<F>, Vec<F>) {
     let ([n, h, w, ic], oc) = (x.shape, dy.shape[3]);
     // [kh, kw, oc, ic]
     let mut turned = vec![F::default(); filter.len()];
@@ -256,7 +270,8 @@ fn max_pool_places<F: Real>(x: &Array<F>, window: &Window) -> (Array<F>, Vec<usi
     for image in 0..n {
         for at in window.pixels() {
             for channel in 0..c {
-                let elements = window.taps(at, [h, w]).map(|(_, pixel)| (image * h * w + pixel) * c + channel);
+                let elements =
+                    window.taps(at, [h, w]).map(|(_, pixel)| (image * h * w + pixel) * c + channel);
                 let first = |best, next| if x.data[next] > x.data[best] { next } else { best };
                 places.push(elements.reduce(first).expect("a window has pixels"));
             }
@@ -396,7 +411,8 @@ impl<F: Real> Step<'_, F> {
                 let window = self.pool_window(mixed.pool, &x);
                 let pooled = max_pool(&x, &window);
                 let (kept3, y3) = self.conv(b3, &pooled, layer + 5);
-                let direct = [(1, &r1), (2, &r2)].map(|(branch, r)| (self.loss_gradient)(Value::Reduced(index, branch), r));
+                let direct = [(1, &r1), (2, &r2)]
+                    .map(|(branch, r)| (self.loss_gradient)(Value::Reduced(index, branch), r));
                 let parts = [y0, y1, y2, y3];
                 let dy = self.result(stages, index, (concat(&parts), layer + 6));
 

@@ -35,12 +35,21 @@ fn check(at: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f64) {
             loss(&moved)
         };
         let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-        assert!((gradient[index] - expected).abs() < 1e-7, "element {index}: {}, not {expected}", gradient[index]);
+        assert!(
+            (gradient[index] - expected).abs() < 1e-7,
+            "element {index}: {}, not {expected}",
+            gradient[index]
+        );
     }
 }
 
 /// As [`check`], for a function of maps whose result is weighted by `dy`.
-fn check_maps(x: &Array<f64>, dy: &Array<f64>, dx: &Array<f64>, function: impl Fn(&Array<f64>) -> Array<f64>) {
+fn check_maps(
+    x: &Array<f64>,
+    dy: &Array<f64>,
+    dx: &Array<f64>,
+    function: impl Fn(&Array<f64>) -> Array<f64>,
+) {
     assert_eq!(dx.shape, x.shape);
     check(&x.data, &dx.data, |values| dot(&function(&Array::new(x.shape, values.to_vec())).data, &dy.data));
 }
@@ -66,7 +75,9 @@ fn the_way_back_through_normalisation_and_relu() {
     for of_batch in [true, false] {
         let (dx, dbeta) = reference::norm_relu_backward(&dy, &x, &normal(&x, &beta, of_batch));
         check_maps(&x, &dy, &dx, |x| reference::norm_relu(x, &normal(x, &beta, of_batch)));
-        check(&beta, &dbeta, |beta| dot(&reference::norm_relu(&x, &normal(&x, beta, of_batch)).data, &dy.data));
+        check(&beta, &dbeta, |beta| {
+            dot(&reference::norm_relu(&x, &normal(&x, beta, of_batch)).data, &dy.data)
+        });
     }
 }
 

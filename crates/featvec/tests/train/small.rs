@@ -114,21 +114,23 @@ fn check_against_plain_loops(variant: Variant, batch_norm: BatchNorm, frozen: &[
         gradients: BTreeMap::new(),
     };
     step.run(&Array::new([4, h, w, 3], images.data().iter().map(|x| f64::from(*x)).collect()));
-    let expected: Vec<_> = step.gradients.into_values().flat_map(|(weights, shift)| [weights, shift]).collect();
+    let expected: Vec<_> =
+        step.gradients.into_values().flat_map(|(weights, shift)| [weights, shift]).collect();
     for (value, output) in values.iter().zip(&outputs) {
         let error = distance(output.data(), &expected_outputs[value]);
         assert!(error < 1e-4, "{variant:?} {batch_norm:?} {value:?}: {error:e}");
     }
-    let names: Vec<String> = variables
-        .named()
-        .map(|(name, ..)| name)
-        .filter(|name| !name.contains("moving_"))
-        .collect();
+    let names: Vec<String> =
+        variables.named().map(|(name, ..)| name).filter(|name| !name.contains("moving_")).collect();
     assert_eq!(names.len(), expected.len());
     // Statistics of a few pixels magnify the errors of f32, and these choose other sides of a ReLU or a maximum.
     let tolerance = if batch_statistics && variant == Variant::Slim { 2e-2 } else { 2e-3 };
     let found: BTreeMap<String, &[f32]> = trainer.gradients().collect();
-    let is_frozen = |name: &str| trainer.options().frozen.iter().any(|prefix| name.contains(prefix));
+    let scope = format!("{}/", variant.scope());
+    let is_frozen = |name: &str| {
+        let inner = name.strip_prefix(&scope).unwrap();
+        trainer.options().frozen.iter().any(|prefix| inner.starts_with(prefix))
+    };
     for (name, expected) in names.iter().zip(&expected) {
         match found.get(name) {
             Some(found) => {
@@ -283,7 +285,11 @@ fn a_few_pictures_are_learnt_by_heart() {
     let images = images(8, 1);
     let labels = labels(8);
     let network = Network { variant: Variant::Slim, classes: Some(CLASSES) };
-    let options = TrainOptions { size: SIZE, optimizer: Optimizer::Momentum { momentum: 0.9, nesterov: false }, ..TrainOptions::default() };
+    let options = TrainOptions {
+        size: SIZE,
+        optimizer: Optimizer::Momentum { momentum: 0.9, nesterov: false },
+        ..TrainOptions::default()
+    };
     let mut trainer = Trainer::new(Variables::random(network, 1), options, threads(2)).unwrap();
     let first = trainer.step(&images, &Targets::Labels(&labels), 0.02).unwrap();
     assert!((first.data - (CLASSES as f32).ln()).abs() < 1.0, "{first:?}");

@@ -140,7 +140,8 @@ fn a_step_is_tensorflows() {
         if let Some((_, expected)) = after.get(&key) {
             // A change of 0.01 times a gradient that is right to 2e-2.
             let before = variables.named().find(|(other, ..)| *other == name).unwrap().2;
-            let change = |after: &[f32]| -> Vec<f32> { after.iter().zip(before).map(|(a, b)| a - b).collect() };
+            let change =
+                |after: &[f32]| -> Vec<f32> { after.iter().zip(before).map(|(a, b)| a - b).collect() };
             let (error, _) = distance(found.iter().copied(), expected);
             assert!(error < 1e-3, "{name}: {error:e}");
             if name.ends_with("weights") {

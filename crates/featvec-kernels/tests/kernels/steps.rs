@@ -1,42 +1,13 @@
 //! Every step on every instruction set of this machine against the naive loops, at sizes that leave rests in each
 //! direction: rows of tiles, vectors of channels, blocks of channels, borders.
 
-use std::num::NonZeroUsize;
-
 use featvec_kernels::reference::{self, ConvShape};
 use featvec_kernels::winograd::{TransformedFilter, TransformedMap};
-use featvec_kernels::{
-    Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Team, Workspace,
-};
+use featvec_kernels::{Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Workspace};
 
-/// Reproducible numbers in [-1, 1), multiples of 2^-12 so that products and short sums are exact in `f32`.
-struct Numbers(u64);
-
-impl Numbers {
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        (0..len)
-            .map(|_| {
-                self.0 =
-                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ((self.0 >> 51) as f32 - 4096.0) / 4096.0
-            })
-            .collect()
-    }
-}
-
-fn team(threads: usize) -> Team {
-    Team::new(NonZeroUsize::new(threads).unwrap()).unwrap()
-}
+use super::support::{Numbers, team, worst};
 
 const UNCHANGED: Affine = Affine { scale: [1.0; 3], offset: [0.0; 3] };
-
-/// The largest difference, relative to the largest value expected.
-fn worst(got: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(1e-30f64, |max, x| max.max(x.abs()));
-    got.iter().zip(expected).map(|(got, expected)| (f64::from(*got) - expected).abs()).fold(0.0, f64::max)
-        / largest
-}
 
 /// Sums of `depth` products in `f32` in one chain: each addition rounds by at most 2^-24 of a partial sum, and these
 /// random partial sums stay below a few times the largest result.

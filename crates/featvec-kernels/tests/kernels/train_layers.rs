@@ -1,69 +1,26 @@
 //! The layers of training beside convolutions on every instruction set of this machine: against the naive loops, whose
 //! gradients are compared with finite differences, and the same bits for any number of members.
 
-use std::num::NonZeroUsize;
-
 use featvec_kernels::train::{
     Normal, Statistics, global_mean, global_mean_backward, lrn, lrn_backward, max_pool, max_pool_backward,
-    moments, normalize, normalize_backward,
+    max_pool_backward_overwrite, moments, normalize, normalize_backward,
 };
 use featvec_kernels::{Kernels, Lrn, Maps, Pool, Team, reference};
 
-/// Reproducible numbers in [-1, 1), multiples of 2^-12.
-struct Numbers(u64);
+use super::support::{Numbers, loaded, stored, team, worst, worst_of};
 
-impl Numbers {
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        (0..len)
-            .map(|_| {
-                self.0 =
-                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ((self.0 >> 51) as f32 - 4096.0) / 4096.0
-            })
-            .collect()
-    }
-}
-
-/// Images, shape and halo: rests of blocks, one pixel, strips of several rows and several of them.
-const BATCHES: [(usize, [usize; 3], usize); 5] =
-    [(3, [40, 5, 3], 1), (9, [3, 1, 1], 0), (2, [17, 7, 9], 2), (1, [16, 3, 150], 0), (5, [33, 24, 33], 1)];
+/// Images, shape and halo: rests of blocks, one pixel, strips of several rows and several of them, blocks of a batch that
+/// fit the cache and that do not, by one image and by several at a time.
+const BATCHES: [(usize, [usize; 3], usize); 6] = [
+    (3, [40, 5, 3], 1),
+    (9, [3, 1, 1], 0),
+    (2, [17, 7, 9], 2),
+    (1, [16, 3, 150], 0),
+    (11, [33, 60, 50], 1),
+    (40, [20, 20, 18], 1),
+];
 
 const EPSILON: f32 = 0.001;
-
-fn team(members: usize) -> Team {
-    Team::new(NonZeroUsize::new(members).unwrap()).unwrap()
-}
-
-fn loaded(
-    kernels: &'static Kernels,
-    (images, shape, halo): (usize, [usize; 3], usize),
-    values: &[f32],
-) -> Maps {
-    let mut maps = Maps::new(kernels, images, shape, halo);
-    maps.load(values);
-    maps
-}
-
-fn stored(maps: &Maps) -> Vec<f32> {
-    let mut values = vec![f32::NAN; maps.images() * maps.shape().iter().product::<usize>()];
-    maps.store(&mut values);
-    values
-}
-
-/// The largest difference, relative to the largest value expected.
-fn worst(got: &[f32], expected: &[f64]) -> f64 {
-    let got: Vec<f64> = got.iter().map(|x| f64::from(*x)).collect();
-    worst_of(&got, expected)
-}
-
-fn worst_of(got: &[f64], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(1e-30f64, |max, x| max.max(x.abs()));
-    let difference = |(got, expected): (&f64, &f64)| (got - expected).abs();
-    // A maximum would pass over what is not a number.
-    assert!(got.iter().all(|x| x.is_finite()));
-    got.iter().zip(expected).map(difference).fold(0.0, f64::max) / largest
-}
 
 /// What a handful of roundings to `f32` can do.
 const TOLERANCE: f64 = 8.0 / (1 << 23) as f64;
@@ -192,14 +149,15 @@ fn what_is_not_a_number_stays_so() {
     }
 }
 
-/// Windows, input and output: SAME at even and odd sizes, Caffe's rounding up, each stride and size.
-const POOLS: [(Pool, [usize; 2], [usize; 2]); 6] = [
+/// Windows, input and output: SAME at even and odd sizes, Caffe's rounding up, each stride and size, pixels left out.
+const POOLS: [(Pool, [usize; 2], [usize; 2]); 7] = [
     (Pool { size: 3, stride: 2, before: [0, 0] }, [14, 16], [7, 8]),
     (Pool { size: 3, stride: 2, before: [1, 1] }, [13, 15], [7, 8]),
     (Pool { size: 3, stride: 1, before: [1, 1] }, [7, 7], [7, 7]),
     (Pool { size: 2, stride: 2, before: [0, 0] }, [14, 7], [7, 4]),
     (Pool { size: 2, stride: 1, before: [0, 0] }, [5, 6], [5, 6]),
     (Pool { size: 3, stride: 2, before: [0, 0] }, [2, 1], [1, 1]),
+    (Pool { size: 1, stride: 3, before: [0, 0] }, [8, 9], [3, 3]),
 ];
 
 #[test]
@@ -222,24 +180,29 @@ fn max_pools_and_their_gradient() {
                     let dy = loaded(kernels, (images, output, 1), &dy);
                     let mut dx = loaded(kernels, (images, input, 0), &before);
                     max_pool_backward(&team, (&x, &y), &dy, pool, &mut dx);
-                    [stored(&y), stored(&dx)]
+                    let mut alone = loaded(kernels, (images, input, 2), &before);
+                    max_pool_backward_overwrite(&team, (&x, &y), &dy, pool, &mut alone);
+                    [stored(&y), stored(&dx), stored(&alone)]
                 };
-                let [y, dx] = run(1);
+                let [y, dx, alone] = run(1);
                 let windows = ([pool.size, pool.stride], (pool.before, [oh, ow]));
                 let images =
                     values.chunks(len(input)).zip(dy.chunks(len(output))).zip(before.chunks(len(input)));
-                let (mut expected, mut expected_dx) = (Vec::new(), Vec::new());
+                let (mut expected, mut expected_dx, mut expected_alone) =
+                    (Vec::new(), Vec::new(), Vec::new());
                 for ((x, dy), before) in images {
                     expected.extend(reference::max_pool([h, w, c], x, windows.0, windows.1));
                     let gradient = reference::max_pool_gradient([h, w, c], (x, dy), windows.0, windows.1);
+                    expected_alone.extend(&gradient);
                     expected_dx
                         .extend(gradient.iter().zip(before).map(|(dx, before)| dx + f64::from(*before)));
                 }
                 assert!(y == expected, "{kernels:?} {pool:?}");
                 // Sums of up to ten multiples of 2^-12 are exact.
                 assert_eq!(worst(&dx, &expected_dx), 0.0, "{kernels:?} {pool:?} {levels}");
+                assert_eq!(worst(&alone, &expected_alone), 0.0, "{kernels:?} {pool:?} {levels}");
                 for members in 2..=3 {
-                    assert!(run(members) == [y.clone(), dx.clone()], "{kernels:?} {pool:?}");
+                    assert!(run(members) == [y.clone(), dx.clone(), alone.clone()], "{kernels:?} {pool:?}");
                 }
             }
         }
@@ -251,7 +214,7 @@ const LRN: Lrn = Lrn { size: 5, alpha: 0.5, k: 1.0 };
 #[test]
 fn lrn_and_its_gradient() {
     for kernels in Kernels::present() {
-        for (batch @ (images, shape, halo), size) in BATCHES.into_iter().zip([5, 5, 3, 1, 7]) {
+        for (batch @ (images, shape, halo), size) in BATCHES.into_iter().zip([5, 5, 3, 1, 7, 5]) {
             let mut numbers = Numbers(5);
             let [values, dy] = [(); 2].map(|()| numbers.take(images * len(shape)));
             let options = Lrn { size, ..LRN };

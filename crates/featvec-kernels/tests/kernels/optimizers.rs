@@ -1,9 +1,8 @@
 //! Updates of weights against those of TensorFlow 2.15, `tools/golden/optimizers.py`.
 
-use std::num::NonZeroUsize;
-
-use featvec_kernels::Team;
 use featvec_kernels::train::{Optimizer, Update, average};
+
+use super::support::team;
 
 const WEIGHTS: [f32; 4] = [0.5, -1.0, 0.25, 2.0];
 const GRADIENTS: [[f32; 4]; 3] =
@@ -46,10 +45,6 @@ const GOLDENS: [Golden; 10] = [
             [-0.0026777685, -0.3176155, 0.08355852, -0.063923836],
             &[[0.740625, 0.41640624, 5.35, 2.4125], [0.5227171, 2.305224, -3.4811616, 1.7693709]]),
 ];
-
-fn team(members: usize) -> Team {
-    Team::new(NonZeroUsize::new(members).unwrap()).unwrap()
-}
 
 /// Weights and slots after an update with each of `gradients`.
 fn updated(

@@ -8,20 +8,7 @@ use featvec_kernels::{
     Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Team, Workspace,
 };
 
-/// Reproducible integers.
-struct Numbers(u64);
-
-impl Numbers {
-    fn take<T>(&mut self, len: usize, make: impl Fn(u8) -> T) -> Vec<T> {
-        (0..len)
-            .map(|_| {
-                self.0 =
-                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                make((self.0 >> 56) as u8)
-            })
-            .collect()
-    }
-}
+use super::support::Numbers;
 
 /// A picture's bytes stand for multiples of 2^-8, of which these are the ones that stand for zero.
 const ZERO: [u8; 3] = [123, 117, 0];
@@ -45,9 +32,9 @@ struct Bytes {
 impl Bytes {
     fn new(numbers: &mut Numbers, shape: [usize; 4], input_step: f32) -> Bytes {
         let [kh, kw, ic, oc] = shape;
-        let mut weights = numbers.take(kh * kw * ic * oc, |x| (x as i8).max(-127));
+        let mut weights = numbers.take_bytes(kh * kw * ic * oc, |x| (x as i8).max(-127));
         weights[..oc].fill(127);
-        let bias = numbers.take(oc, |x| (i32::from(x) - 128) * 50);
+        let bias = numbers.take_bytes(oc, |x| (i32::from(x) - 128) * 50);
         let step = 1.0 / 64.0;
         let floats = (
             weights.iter().map(|x| f32::from(*x) * step).collect(),
@@ -106,7 +93,7 @@ fn lifted(kernels: &'static Kernels, [h, w]: [usize; 2], channels: usize, halo: 
     let mut program = Program::new(kernels);
     program.push(vec![Step::Convert { image, affine: affine() }]);
     program.push(vec![Step::ConvImage { image, stride: 1, branch: lift.branch(map) }]);
-    let picture = numbers.take(h * w * 3, |x| x);
+    let picture = numbers.take_bytes(h * w * 3, |x| x);
     let shape = ConvShape { input: [h, w, 3], filter: lift.shape, stride: 1, padding: Padding::default() };
     let bytes = lift.expect((&picture, &ZERO), &shape, [PICTURE_STEP, LIFTED_STEP]);
     Lifted { program, map, end: (start + map.len()).next_multiple_of(16), picture, bytes }
@@ -167,7 +154,7 @@ fn convolutions_of_the_picture_as_bytes() {
             program.push(vec![Step::Convert { image, affine: affine() }]);
             program.push(vec![Step::ConvImage { image, stride, branch: filter.branch(map) }]);
             program.push(vec![Step::Store { map, output: 0 }]);
-            let picture = numbers.take(h * w * 3, |x| x);
+            let picture = numbers.take_bytes(h * w * 3, |x| x);
             let expected = filter.expect((&picture, &ZERO), &shape, [PICTURE_STEP, step]);
             let [got] = run(&program, &picture, [oh * ow * oc]);
             assert!(got == numbers_of(&expected, step), "{kernels:?} {shape:?}");

@@ -1,15 +1,12 @@
 //! What a program tells about its steps and their times.
 
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use featvec_kernels::{Affine, Branch, Filter, Image, Kernels, Map, Padding, Program, Step, Team, Workspace};
+use featvec_kernels::{Affine, Branch, Filter, Image, Kernels, Map, Padding, Program, Step, Workspace};
+
+use super::support::team;
 
 const SIZE: usize = 24;
-
-fn team(threads: usize) -> Team {
-    Team::new(NonZeroUsize::new(threads).unwrap()).unwrap()
-}
 
 /// A picture, two convolutions of it side by side as far as the steps allow, and a pool.
 fn program(kernels: &'static Kernels) -> Program {
