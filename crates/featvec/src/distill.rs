@@ -126,8 +126,9 @@ pub fn distill(
     if course.fitted.len() < course.student.first_conv(stages) {
         course.first_stage(teacher, paths, fail)?;
         for stage in 1..stages {
+            let before = course.fitted.len();
             course.stage(stage)?;
-            if let Some(file) = &options.checkpoint {
+            if let Some(file) = options.checkpoint.as_ref().filter(|_| course.fitted.len() > before) {
                 checkpoint::write(file, &identity, &course.fitted)?;
             }
         }

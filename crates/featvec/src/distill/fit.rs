@@ -20,7 +20,6 @@ pub(super) struct Options {
 }
 
 /// Inputs and wanted outputs of a convolution at some pixels of many pictures.
-#[derive(Default)]
 pub(super) struct Samples {
     /// Of groups of pictures: inputs with a column of ones, and wanted outputs, which are zero where the ReLU cuts.
     groups: Vec<(Maps, Array2<f32>)>,
@@ -48,7 +47,11 @@ impl Samples {
     /// Of each picture, inputs and wanted outputs at the same number of pixels.
     pub fn new(workers: &mut [Worker], pictures: Vec<(Array2<f32>, Array2<f32>)>) -> Samples {
         let rows = pictures.first().map_or(0, |(inputs, _)| inputs.nrows());
-        let groups = parallel::map(workers, pictures.chunks(GROUP), |worker, group| {
+        let mut pictures = pictures.into_iter();
+        let groups = std::iter::from_fn(|| {
+            Some(pictures.by_ref().take(GROUP).collect()).filter(|group: &Vec<_>| !group.is_empty())
+        });
+        let groups = parallel::map(workers, groups, |worker, group| {
             let inputs: Vec<_> = group.iter().map(|(inputs, _)| inputs.view()).collect();
             let outputs: Vec<_> = group.iter().map(|(_, outputs)| outputs.view()).collect();
             let inputs = stacked(Axis(0), &inputs);
