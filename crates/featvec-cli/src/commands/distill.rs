@@ -10,7 +10,7 @@ use featvec::export::{GraphOptions, to_hub_module};
 use featvec::extractor::{FeatureExtractor, RunOptions};
 use featvec::network::DEFAULT_SIZE;
 use featvec::pictures::{Found, Preparation};
-use featvec::{Error, ErrorKind, Labels, Module, Preset};
+use featvec::{Error, ErrorKind, Labels, Preset};
 
 use crate::inputs;
 use crate::line;
@@ -164,9 +164,9 @@ impl Distill {
 /// Hours of work are not to end at a folder that is in use.
 fn refuse_full_folder(output: &Path) -> Result<(), Error> {
     let place = || line::shown(output);
-    match fs::read_dir(output) {
-        Ok(mut entries) if entries.next().is_none() => Ok(()),
-        Ok(_) => Err(Error::new(ErrorKind::Argument, place(), "it is there already, and not empty")
+    match fs::read_dir(output).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::new(ErrorKind::Argument, place(), "it is there already, and not empty")
             .with_hint("give the name of a new folder")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty());
