@@ -96,7 +96,8 @@ impl Distill {
                 Found::Failed(path, error) => fail(&path, &error),
             }
         }
-        let load = LoadArgs { threads: self.threads, ..LoadArgs::inference(self.fetch) };
+        let mut load = LoadArgs::inference(self.fetch);
+        load.threads = self.threads;
         let teacher = load.load(Some(&self.teacher), (Default::default(), false), talk)?;
         let (held_out, taught) = hold_out(&photographs, f64::from(self.held_out) / 100.0, self.seed);
 
