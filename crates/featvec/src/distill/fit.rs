@@ -107,10 +107,11 @@ impl Samples {
         });
         let inputs = gram.nrows() - 1;
         let count = gram[[inputs, inputs]];
-        let variance: f64 =
-            (0..inputs).map(|i| gram[[i, i]] - gram[[i, inputs]].powi(2) / count).sum::<f64>()
-                / inputs as f64;
-        let ridge = options.ridge * variance.max(f64::MIN_POSITIVE);
+        let mean = |part: &dyn Fn(usize) -> f64| (0..inputs).map(part).sum::<f64>() / inputs as f64;
+        let squares = mean(&|i| gram[[i, i]]);
+        let variance = squares - mean(&|i| gram[[i, inputs]].powi(2) / count);
+        // Inputs that hardly vary leave little more than the rounding of the sums.
+        let ridge = (options.ridge * variance).max(ROUNDING * squares).max(f64::MIN_POSITIVE);
         (0..inputs).for_each(|i| gram[[i, i]] += ridge);
         let factor = Cholesky::new(gram)?;
 
@@ -185,6 +186,9 @@ impl Samples {
     }
 }
 
+/// The least ridge, as a part of the mean input's squares: well above what sums in `f32` are wrong by.
+const ROUNDING: f64 = 1e-5;
+
 /// How far a pass goes beyond what its equations say; below 2 it comes nearer every time.
 const OVERSTEP: f64 = 1.6;
 
@@ -193,7 +197,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    const OPTIONS: Options = Options { ridge: 1e-9, passes: 40, pooled: 0.0 };
+    const OPTIONS: Options = Options { ridge: 1e-9, passes: 200, pooled: 0.0 };
 
     fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
         let random = Random::new(seed, 0);
