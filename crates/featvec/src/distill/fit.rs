@@ -111,7 +111,7 @@ impl Samples {
         let squares = mean(&|i| gram[[i, i]]);
         let variance = squares - mean(&|i| gram[[i, inputs]].powi(2) / count);
         // Inputs that hardly vary leave little more than the rounding of the sums.
-        let ridge = (options.ridge * variance).max(ROUNDING * squares).max(f64::MIN_POSITIVE);
+        let ridge = (options.ridge * variance).max(ROUNDING * squares * inputs as f64).max(f64::MIN_POSITIVE);
         (0..inputs).for_each(|i| gram[[i, i]] += ridge);
         let factor = Cholesky::new(gram)?;
 
@@ -186,8 +186,8 @@ impl Samples {
     }
 }
 
-/// The least ridge, as a part of the mean input's squares: well above what sums in `f32` are wrong by.
-const ROUNDING: f64 = 1e-5;
+/// The least ridge, as a part of the sum of all inputs' squares: what sums in `f32` are wrong by.
+const ROUNDING: f64 = 4e-7;
 
 /// How far a pass goes beyond what its equations say; below 2 it comes nearer every time.
 const OVERSTEP: f64 = 1.6;
