@@ -13,8 +13,8 @@ mod module;
 mod npy;
 mod onnx;
 mod picture;
-mod safetensors;
 mod records;
+mod safetensors;
 mod saved_model;
 
 /// What all limits on bytes are set to, so that a lie about a length is far beyond them.

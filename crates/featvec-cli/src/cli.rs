@@ -42,7 +42,7 @@ enum Command {
     Compare(compare::Compare),
     Export(export::Export),
     Distill(distill::Distill),
-    Retrain(retrain::Retrain),
+    Retrain(Box<retrain::Retrain>),
     Bench(bench::Bench),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),

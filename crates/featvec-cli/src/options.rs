@@ -7,6 +7,7 @@ mod pictures;
 mod precision;
 mod preparation;
 mod size;
+mod training;
 
 pub use examples::ExampleArgs;
 pub use fetch::{FetchArgs, LimitArgs};
@@ -15,6 +16,7 @@ pub use pictures::PictureArgs;
 pub use precision::{Choice as PrecisionChoice, PrecisionArgs, some_pictures};
 pub use preparation::PreparationArgs;
 pub use size::{Size, parse_bytes};
+pub use training::{Augment, BatchNormKind};
 
 /// How a command prints its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

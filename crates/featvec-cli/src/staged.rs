@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use featvec::{Error, ErrorKind, Result};
+use featvec::{Error, ErrorKind, Result, temporary_beside};
 
 use crate::stop::INTERRUPTED;
 
@@ -150,13 +149,6 @@ impl Drop for StagedFolder {
         let _ = fs::remove_dir_all(&self.temporary);
         unfinished().remove(&self.temporary);
     }
-}
-
-fn temporary_beside(target: &Path) -> PathBuf {
-    let mut temporary = target.as_os_str().to_owned();
-    // In a container, a process that was killed and the next one often have the same number.
-    temporary.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
-    PathBuf::from(temporary)
 }
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {

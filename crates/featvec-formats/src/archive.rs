@@ -77,7 +77,7 @@ pub fn extract(stream: impl Read, folder: &Path, limits: &Limits) -> Result<Vec<
 /// The bytes of a tar.gz of `files`. The same files give the same bytes: there are no times and no owners in it.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for a name of more than 100 bytes.
+/// [`ErrorKind::Argument`] for a name of more than 100 bytes, or a file of more than eight gigabytes.
 pub fn pack(files: &NamedFiles) -> Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     tar::write(&mut gzip, files)?;

@@ -12,7 +12,7 @@ use crate::protobuf::{Message, Writer};
 use crate::tensor::{self, decode_strings, element_count, memory_bytes};
 use crate::tensor_proto::{parse_known_shape, write_shape};
 use crate::tensor_slice::{Region, TensorSlice, check_partition, check_slice_count};
-use crate::whole::write_file;
+use crate::whole::{with_ending, write_file};
 use crate::{
     DataType, Error, ErrorKind, Limits, Result, Tensor, TensorData, grouped, masked_crc32c, ordered_code,
     table,
@@ -62,11 +62,7 @@ pub(crate) fn shard_name(prefix: &str, shard: usize, count: usize) -> String {
 
 /// The files of the checkpoint `prefix` that has one shard: the shard, then the index.
 pub fn bundle_files(prefix: &Path) -> [PathBuf; 2] {
-    [shard_name("", 0, 1), ".index".to_owned()].map(|end| {
-        let mut path = prefix.as_os_str().to_owned();
-        path.push(end);
-        PathBuf::from(path)
-    })
+    [shard_name("", 0, 1), ".index".to_owned()].map(|ending| with_ending(prefix, &ending))
 }
 
 impl Bundle {

@@ -50,7 +50,7 @@ impl<'a> Example<'a> {
     /// Reads the record `bytes`.
     ///
     /// # Errors
-    /// Bytes that are no `tf.Example`; more features than [`Limits::tensors`].
+    /// Bytes that are no `tf.Example`; more features than `tensors` of [`Limits`].
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Example<'a>> {
         let mut features = BTreeMap::new();
         let mut example = Message::new("Example", bytes, limits);

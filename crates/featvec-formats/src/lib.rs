@@ -75,4 +75,4 @@ pub use tensor::{PartialShape, Tensor, TensorData};
 pub use tensor_proto::TensorProto;
 pub use tensor_slice::{Extent, TensorSlice};
 pub use v1_checkpoint::v1_checkpoint;
-pub use whole::{NamedFiles, with_scratch_folder, write_file, write_folder, write_whole};
+pub use whole::{NamedFiles, temporary_beside, with_scratch_folder, write_file, write_folder, write_whole};

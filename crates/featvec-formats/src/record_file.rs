@@ -27,7 +27,7 @@ impl RecordFile {
     ///
     /// # Errors
     /// No such file; no TFRecord file, or one that ends within a record; a compressed file that unpacks to more than
-    /// [`Limits::archive_bytes`].
+    /// `archive_bytes` of [`Limits`].
     pub fn open(path: &Path, limits: &Limits) -> Result<RecordFile> {
         let place = path.display().to_string();
         let mut file = open_file(path)?;

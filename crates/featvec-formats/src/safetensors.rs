@@ -112,10 +112,12 @@ fn list(file: &[u8], limits: &Limits) -> Result<BTreeMap<String, Stored<std::ops
         let place = tensor_place(&name);
         check_limit(&place, "bytes of a name", name.len() as u64, limits.name_bytes())?;
         let (entry, [begin, end]) = check_info(name, info, limits).map_err(|error| error.within(&place))?;
-        total += (end - begin) as u64;
+        total = total.saturating_add((end - begin) as u64);
         check_limit("", "bytes of tensors", total, limits.tensor_bytes())?;
         ranges.push((begin, end, place.clone()));
-        let stored = Stored { entry, content: start + begin..start + end };
+        // Whether it lies in the file is seen below, when all places are known.
+        let content = start.saturating_add(begin)..start.saturating_add(end);
+        let stored = Stored { entry, content };
         if tensors.insert(stored.entry.name.clone(), stored).is_some() {
             return Err(Error::corrupt(place, "listed twice"));
         }

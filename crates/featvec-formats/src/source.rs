@@ -30,7 +30,8 @@ pub enum Source {
 }
 
 /// Opens what `path` names: the folder or the archive of a Hub module; a checkpoint as a V1 file, as the `.index` or a
-/// shard of a V2 one or the prefix of their names, as a folder with one, or as an archive with one; a safetensors file; a caffemodel.
+/// shard of a V2 one or the prefix of their names, as a folder with one, or as an archive with one; a safetensors file; a
+/// caffemodel.
 ///
 /// # Errors
 /// Nothing there; something else, and then the message says what it looks like; damage; anything beyond `limits`.

@@ -354,8 +354,14 @@ pub(crate) fn write(stream: &mut impl Write, files: &NamedFiles) -> Result<()> {
 /// The header of a file that everybody may read.
 fn header(name: &str, length: usize) -> Result<[u8; BLOCK_BYTES]> {
     const NAME_BYTES: usize = 100;
+    /// Eleven octal digits.
+    const MOST_BYTES: u64 = (1 << 33) - 1;
     if name.is_empty() || name.len() > NAME_BYTES {
         let message = format!("a name of {} bytes; 1 to {NAME_BYTES} expected", name.len());
+        return Err(Error::new(ErrorKind::Argument, format!("member {name:?}"), message));
+    }
+    if length as u64 > MOST_BYTES {
+        let message = format!("{} bytes; at most {} expected", grouped(length as u64), grouped(MOST_BYTES));
         return Err(Error::new(ErrorKind::Argument, format!("member {name:?}"), message));
     }
     let mut header = [0; BLOCK_BYTES];

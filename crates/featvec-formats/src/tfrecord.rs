@@ -150,19 +150,20 @@ impl<R: Read + Seek> RecordReader<R> {
     /// Passes over a record of a stream of `stream_bytes` without reading it; false at the end.
     pub(crate) fn pass_over(&mut self, stream_bytes: u64) -> Result<bool> {
         let Some(length) = self.length()? else { return Ok(false) };
-        let (end, left) = (self.offset + framed_bytes(length), stream_bytes.saturating_sub(self.offset));
-        if end > stream_bytes {
-            return Err(self.truncated(framed_bytes(length), left));
+        let (needed, left) = (framed_bytes(length), stream_bytes.saturating_sub(self.offset));
+        if needed > left {
+            return Err(self.truncated(needed, left));
         }
+        let end = self.offset + needed;
         self.stream.seek(SeekFrom::Start(end)).map_err(|error| Error::io(&self.place, error))?;
         self.offset = end;
         Ok(true)
     }
 }
 
-/// Bytes that a record of `length` bytes takes in a file.
+/// Bytes that a record of `length` bytes takes in a file. Who raises the limit may be promised any length.
 fn framed_bytes(length: u64) -> u64 {
-    HEADER_BYTES as u64 + length + FOOTER_BYTES
+    length.saturating_add(HEADER_BYTES as u64 + FOOTER_BYTES)
 }
 
 impl<R: Read> Iterator for RecordReader<R> {

@@ -75,9 +75,15 @@ fn write_new_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+/// A name beside `path` that nothing has, ending in `.part`.
+pub fn temporary_beside(path: &Path) -> PathBuf {
     // In a container, a process that was killed and the next one often have the same number.
-    name.push(format!(".{:016x}.part", RandomState::new().build_hasher().finish()));
-    PathBuf::from(name)
+    with_ending(path, &format!(".{:016x}.part", RandomState::new().build_hasher().finish()))
+}
+
+/// `path` with `ending` appended to the name that it ends in, which a slash may follow.
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::arena::Aligned;
 use crate::group::Slot;
 use crate::kernels::{Kernels, Tiles};
-use crate::map::{Element, Image, Map};
+use crate::map::{Element, Image, Map, checked_end};
 use crate::prefetch;
 use crate::quantize::{ByteFilter, Channel};
 use crate::simd::{Dot, Simd};
@@ -128,7 +128,8 @@ pub(crate) unsafe fn tile<S: Simd, const STEP: usize, const ROWS: usize, const V
             let bias = simd.load(tile.bias.add(v * <S as Simd>::LANES));
             for r in 0..ROWS {
                 let to = tile.outputs[v][r / <S as Dot>::RUN].add(r % <S as Dot>::RUN * S::PIXEL);
-                simd.store(to, simd.max(simd.add(sums[r][v], bias), floor));
+                // In this order, what is not a number comes through, on x86 too.
+                simd.store(to, simd.max(floor, simd.add(sums[r][v], bias)));
             }
         }
     }
@@ -150,7 +151,8 @@ impl Filter<'_> {
     /// Where the numbers do not fit the shape.
     pub(crate) fn check(&self) {
         let [kh, kw, ic, oc] = self.shape;
-        assert_eq!(self.weights.len(), kh * kw * ic * oc, "weights do not fit their shape");
+        let len = checked_end(0, [kh, kw, ic, oc].map(Some));
+        assert_eq!(self.weights.len(), len, "weights do not fit their shape");
         assert_eq!(self.bias.len(), oc, "biases do not fit the filter");
     }
 }
@@ -287,10 +289,13 @@ const PACKED_ROWS: usize = 256;
 
 impl PackedFilter {
     /// Room for a filter of `[kh, kw, ic, oc]`, all zero.
+    ///
+    /// # Panics
+    /// Where it ends beyond the address space.
     pub(crate) fn new(kernels: &Kernels, shape: [usize; 4]) -> PackedFilter {
         let [kh, kw, ic, oc] = shape;
-        let lanes = kernels.lanes();
-        let len = kh * kw * ic.next_multiple_of(lanes) * oc.next_multiple_of(lanes);
+        let whole = |channels: usize| channels.checked_next_multiple_of(kernels.lanes());
+        let len = checked_end(0, [Some(kh), Some(kw), whole(ic), whole(oc)]);
         PackedFilter { weights: Aligned::zeroed(len).into(), tile_name: kernels.tile_name(), shape }
     }
 
@@ -437,7 +442,8 @@ impl Conv {
             }
         }
 
-        let mut packed = Aligned::zeroed(depth_rows.len() / per_word * outputs.len() * lanes);
+        let len = checked_end(0, [depth_rows.len() / per_word, outputs.len(), lanes].map(Some));
+        let mut packed = Aligned::zeroed(len);
         let mut bias = Aligned::zeroed(outputs.len() * lanes);
         let mut factors = Aligned::zeroed(byte_filters.first().map_or(0, |_| bias.len()));
         for panel in panels(&outputs, tiles.vectors(), depth_rows.len() / per_word * lanes) {

@@ -67,7 +67,8 @@ pub(crate) unsafe fn batch_norm_block<S: Simd>(simd: S, block: &NormBlock) {
                 unsafe {
                     let value = simd.sub(simd.load(row.add(x * S::LANES)), mean);
                     let normal = simd.add(simd.div(value, deviation), beta);
-                    simd.store(row.add(x * S::LANES), simd.max(normal, zero));
+                    // In this order, what is not a number comes through, on x86 too.
+                    simd.store(row.add(x * S::LANES), simd.max(zero, normal));
                 }
             }
         }

@@ -134,7 +134,8 @@ impl Team {
     /// Calls `work` once for each of `items`, counted from 0: members claim them one by one.
     ///
     /// Who does which, and when, is open; a `work` whose items do not touch each other's results gives the same results
-    /// for any number of members.
+    /// for any number of members. A `work` that panics aborts the process; one that shares out work itself, by the same
+    /// team, waits for ever.
     pub fn share(&self, items: usize, work: &(dyn Fn(usize) + Sync)) {
         self.share_between(items, &|_, item| work(item));
     }

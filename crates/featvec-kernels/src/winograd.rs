@@ -314,7 +314,8 @@ pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
                     // SAFETY: a pixel inside the map (contract).
                     unsafe {
                         let to = row.output.add(y * row.pitch + (tile * OUT + x) * S::LANES);
-                        simd.store(to, simd.max(simd.add(line[x], bias), floor));
+                        // In this order, what is not a number comes through, on x86 too.
+                        simd.store(to, simd.max(floor, simd.add(line[x], bias)));
                     }
                 }
             }
@@ -424,14 +425,17 @@ impl TransformedFilter {
     }
 
     /// Room for a filter from `ic` to `oc` channels, all zero.
+    ///
+    /// # Panics
+    /// Where it ends beyond the address space.
     pub(crate) fn zeroed(kernels: &Kernels, [ic, oc]: [usize; 2]) -> TransformedFilter {
         let lanes = kernels.lanes();
-        let depth = ic.next_multiple_of(lanes);
-        let vectors = oc.div_ceil(lanes);
+        let (blocks, vectors) = (ic.div_ceil(lanes), oc.div_ceil(lanes));
+        let len = checked_end(0, [POINTS, blocks, lanes, vectors, lanes].map(Some));
         TransformedFilter {
-            packed: Aligned::zeroed(POINTS * depth * vectors * lanes).into(),
+            packed: Aligned::zeroed(len).into(),
             bias: Aligned::zeroed(vectors * lanes).into(),
-            depth,
+            depth: blocks * lanes,
             vectors,
             tile_name: kernels.tile_name(),
             channels: [ic, oc],

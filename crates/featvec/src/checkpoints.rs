@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use featvec_formats::{BundleWriter, Source, source, write_checkpoint_state};
+use featvec_formats::{BundleWriter, Source, bundle_files, source, write_checkpoint_state};
 
 use crate::train::NamedTensor;
 use crate::{Error, ErrorKind, Limits, Result};
@@ -98,8 +98,8 @@ impl Checkpoints {
         write_checkpoint_state(&self.folder, &prefixes.iter().map(String::as_str).collect::<Vec<_>>())?;
         for step in removed {
             // The index first: a checkpoint without its index is none.
-            for end in [INDEX, ".data-00000-of-00001"] {
-                let path = self.folder.join(format!("{PREFIX}{step}{end}"));
+            let [shard, index] = bundle_files(&self.folder.join(format!("{PREFIX}{step}")));
+            for path in [index, shard] {
                 fs::remove_file(&path).map_err(|error| Error::io(path.display().to_string(), error))?;
             }
         }

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn picture(width: usize, height: usize) -> Rgb8 {
-        let data = (0..width * height * 3).map(|i| (i * 2_654_435_761 >> 7) as u8).collect();
+        let data = (0..width * height * 3).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
         Rgb8::from_pixels(width, height, data).unwrap()
     }
 

@@ -64,6 +64,15 @@ impl Examples {
         Ok(Examples { classes, source: Source::Files(files.collect()) })
     }
 
+    /// The pictures `files`, each with the index of its class among `classes`.
+    ///
+    /// # Panics
+    /// If a picture is of none of the classes.
+    pub fn from_pictures(files: Vec<(PathBuf, usize)>, classes: Vec<String>) -> Examples {
+        assert!(files.iter().all(|(_, class)| *class < classes.len()));
+        Examples { classes, source: Source::Files(files) }
+    }
+
     /// The records of the TFRecord `files`, each a `tf.Example` with TF-Slim's features `image/encoded` and
     /// `image/class/label`, for the classes `classes`. `labels_offset` is taken off each label.
     ///

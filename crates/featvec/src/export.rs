@@ -127,6 +127,10 @@ fn hub_module(variables: &Variables, options: &GraphOptions) -> Result<featvec_f
             let message = format!("{} labels for {classes} classes", options.labels.len());
             return Err(Error::new(ErrorKind::Argument, LABELS_FILE, message));
         }
+        if let Some(label) = options.labels.iter().find(|label| label.contains(['\n', '\r'])) {
+            let message = format!("the label {label:?} is not one line of text");
+            return Err(Error::new(ErrorKind::Argument, LABELS_FILE, message));
+        }
         let text: String = options.labels.iter().map(|label| format!("{label}\n")).collect();
         files.insert(0, (LABELS_FILE.to_string(), text.into_bytes()));
     }

@@ -32,6 +32,9 @@ pub struct FeatureKey([u8; KEY_BYTES]);
 
 const KEY_BYTES: usize = 32;
 
+/// What to do about a file that cannot be used.
+const ELSEWHERE: &str = "name another file with --feature-cache";
+
 /// What a record ends with.
 const CHECKSUM_BYTES: u64 = 4;
 
@@ -84,7 +87,7 @@ impl FeatureCache {
     /// # Errors
     /// A place that cannot be written to; a file that is something else.
     pub fn open(path: &Path) -> Result<FeatureCache> {
-        let failed = |error| Error::io(path.display().to_string(), error);
+        let failed = |error| Error::io(path.display().to_string(), error).with_hint(ELSEWHERE);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
@@ -156,7 +159,7 @@ impl FeatureCache {
     fn locked<T>(&mut self, work: impl FnOnce(&mut FeatureCache) -> Result<T>) -> Result<T> {
         // Not every network's file system has locks.
         let lock = self.file.lock();
-        lock.map_err(|error| self.failed(error).with_hint("--feature-cache names a file elsewhere"))?;
+        lock.map_err(|error| self.failed(error).with_hint(ELSEWHERE))?;
         let result = work(self);
         self.file.unlock().map_err(|error| self.failed(error))?;
         result
@@ -197,7 +200,7 @@ impl FeatureCache {
             .map_err(|error| self.failed(error))?;
         if !header.starts_with(&found) {
             return Err(Error::new(ErrorKind::Argument, self.place(), "not a file of feature vectors")
-                .with_hint("name another file with --feature-cache"));
+                .with_hint(ELSEWHERE));
         }
         if found.len() < header.len() {
             self.write(&header)?;
@@ -213,7 +216,7 @@ impl FeatureCache {
         if let Err(error) = written {
             // If that fails too, the next reader cuts it off.
             let _ = self.file.set_len(self.end);
-            return Err(self.failed(error).with_hint("--feature-cache names another file"));
+            return Err(self.failed(error).with_hint(ELSEWHERE));
         }
         Ok(())
     }

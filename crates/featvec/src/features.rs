@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use crate::extractor::FeatureExtractor;
 use crate::feature_cache::{FeatureCache, FeatureKey, FeatureSource};
 use crate::parallel::share_out;
 use crate::pictures::Preparation;
@@ -12,7 +13,7 @@ use crate::{Error, ErrorKind, Module, Result, Tensor};
 
 /// How vectors are computed.
 pub struct Features<'a> {
-    module: &'a Module,
+    network: &'a FeatureExtractor,
     preparation: &'a Preparation,
     batch: NonZeroUsize,
     source: FeatureSource,
@@ -39,29 +40,43 @@ type Vector = Result<(Vec<f32>, Origin)>;
 
 impl<'a> Features<'a> {
     /// Vectors of `module` for pictures that `preparation` prepares, `batch` of them at a time.
+    ///
+    /// # Errors
+    /// A size of pictures that the module does not run at.
     pub fn new(
         module: &'a Module,
         preparation: &'a Preparation,
         batch: NonZeroUsize,
         cache: Option<FeatureCache>,
+    ) -> Result<Features<'a>> {
+        let [height, width] = preparation.size;
+        check_size([height, width])?;
+        module.check_images(module.feature_signature(), &[0, height, width, 3])?;
+        let mut features = Features::of_network(module.extractor(), preparation, batch);
+        features.cache = cache;
+        Ok(features)
+    }
+
+    /// Vectors of a `network` that is no module yet, of which none are kept.
+    pub fn of_network(
+        network: &'a FeatureExtractor,
+        preparation: &'a Preparation,
+        batch: NonZeroUsize,
     ) -> Features<'a> {
-        let source = FeatureSource::new(module.extractor(), preparation);
-        Features { module, preparation, batch, source, cache }
+        let source = FeatureSource::new(network, preparation);
+        Features { network, preparation, batch, source, cache: None }
     }
 
     /// The vectors of `paths`, in their order, or why there is none. `watch` is told of each as it comes. What has been
     /// computed is in the cache at once, so that a run that is ended goes on where it was.
     ///
     /// # Errors
-    /// What does not lie in single files: a size of pictures that the module does not run at, a full disk.
+    /// What does not lie in single files: a full disk.
     pub fn read(
         &mut self,
         paths: &[PathBuf],
         watch: &mut dyn FnMut(&Path, std::result::Result<Origin, &Error>),
     ) -> Result<Vec<Result<Vec<f32>>>> {
-        let [height, width] = self.preparation.size;
-        check_size([height, width])?;
-        self.module.check_images(self.module.feature_signature(), &[0, height, width, 3])?;
         let mut vectors = Vec::with_capacity(paths.len());
         for paths in paths.chunks(self.batch.get()) {
             for (path, vector) in paths.iter().zip(self.read_batch(paths)?) {
@@ -74,7 +89,7 @@ impl<'a> Features<'a> {
 
     fn read_batch(&mut self, paths: &[PathBuf]) -> Result<Vec<Vector>> {
         let mut files: Vec<Option<Result<Read>>> = paths.iter().map(|_| None).collect();
-        let threads = NonZeroUsize::new(self.module.extractor().threads()).unwrap_or(NonZeroUsize::MIN);
+        let threads = NonZeroUsize::new(self.network.threads()).unwrap_or(NonZeroUsize::MIN);
         share_out(threads, paths.iter().zip(&mut files), |(path, file)| *file = Some(self.read_file(path)));
         let mut files: Vec<Result<Read>> = files.into_iter().flatten().collect();
         let prepared = files.iter_mut().filter_map(|file| match file {
@@ -117,7 +132,7 @@ impl<'a> Features<'a> {
 
     /// Numbers in a vector.
     fn len(&self) -> usize {
-        self.module.variables().network.features()
+        self.network.variables().network.features()
     }
 
     fn read_file(&self, path: &Path) -> Result<Read> {
@@ -136,7 +151,7 @@ impl<'a> Features<'a> {
     fn compute(&self, pictures: Vec<Vec<f32>>) -> Result<Tensor> {
         let [height, width] = self.preparation.size;
         let images = Tensor::new([pictures.len(), height, width, 3], pictures.concat())?;
-        let mut outputs = self.module.extractor().run(&images, Mode::Inference, &[Value::Features])?;
+        let mut outputs = self.network.run(&images, Mode::Inference, &[Value::Features])?;
         Ok(outputs.remove(0))
     }
 }

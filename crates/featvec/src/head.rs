@@ -59,12 +59,12 @@ impl<'a> Samples<'a> {
     /// `rows` with the class of each, of `class_count` classes.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] for rows of several lengths, or for a class that is none; [`ErrorKind::Argument`] for a
+    /// [`ErrorKind::Mismatch`] for rows of several lengths or of none, or for a class that is none; [`ErrorKind::Argument`] for a
     /// row with a number that is not finite.
     pub fn new(rows: Vec<&'a [f32]>, classes: Vec<usize>, class_count: usize) -> Result<Samples<'a>> {
         let features = rows.first().map_or(0, |row| row.len());
         let mismatch = |message: String| Error::new(ErrorKind::Mismatch, "samples", message);
-        if rows.len() != classes.len() || rows.iter().any(|row| row.len() != features) {
+        if rows.len() != classes.len() || rows.iter().any(|row| row.is_empty() || row.len() != features) {
             return Err(mismatch(format!(
                 "{} vectors of {features} numbers need as many classes",
                 rows.len()
@@ -145,6 +145,15 @@ impl Head {
         let start = objective.place(self);
         let minimum = lbfgs::minimize(&objective, strength, start, lbfgs::CONVERGED);
         Ok(Fit { head: objective.head(&minimum.place), losses: minimum.values })
+    }
+
+    /// The classifying layer of `variables`, if they have one.
+    pub fn of(variables: &Variables) -> Option<Head> {
+        let logits = variables.logits.as_ref()?;
+        let Shift::Bias(biases) = &logits.shift else { return None };
+        let shape = [variables.network.features(), biases.len()];
+        let weights = Tensor::new(shape, logits.weights.clone()).ok()?;
+        Some(Head { weights, biases: biases.clone() })
     }
 
     /// One that finds all classes equally likely.

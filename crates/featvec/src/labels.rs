@@ -1,5 +1,7 @@
 //! The names of classes.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, ErrorKind, Module, Result};
@@ -51,14 +53,17 @@ impl Labels {
     /// No readable text file, or one of more than ten megabytes.
     pub fn read(path: &Path) -> Result<Labels> {
         let place = path.display().to_string();
-        let bytes = std::fs::metadata(path).map_err(|error| Error::io(&place, error))?.len();
-        if bytes > MAX_BYTES {
-            let message = format!("{bytes} bytes are more than a list of labels has");
+        let mut text = String::new();
+        // Not by its length, which a device or a pipe does not have.
+        File::open(path)
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+            .map_err(|error| Error::io(&place, error))?;
+        if text.len() as u64 > MAX_BYTES {
+            let message = format!("more than {MAX_BYTES} bytes, which no list of labels has");
             return Err(
                 Error::new(ErrorKind::Limit, place, message).with_hint("give a text file, one name a line")
             );
         }
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io(&place, error))?;
         Ok(Labels::from_names(without_indices(&text).unwrap_or_else(|| text.lines().collect())))
     }
 
@@ -172,6 +177,13 @@ mod tests {
         for text in ["unicorn", "1001", "", "n99999999"] {
             assert!(labels.find(text).is_err(), "{text:?}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_list_without_end_is_refused() {
+        let error = Labels::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.kind() == ErrorKind::Limit, "{error}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod extractor;
 pub mod feature_cache;
 pub mod features;
 pub mod fetch;
+pub mod fine_tuning;
 pub mod handle;
 pub mod head;
 pub mod image;
@@ -48,7 +49,9 @@ pub mod training;
 pub mod variables;
 
 pub use cache::Cache;
-pub use featvec_formats::{DataType, Error, ErrorKind, Limits, Result, events, grouped, npy, source};
+pub use featvec_formats::{
+    DataType, Error, ErrorKind, Limits, Result, events, grouped, npy, source, temporary_beside,
+};
 pub use featvec_kernels::Kernels;
 pub use labels::Labels;
 pub use module::{LoadOptions, Module};

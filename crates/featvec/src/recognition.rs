@@ -79,8 +79,8 @@ impl Score {
 
 /// Classifies all `examples`, whose labels are classes of the network that `extractor` runs, and compares.
 ///
-/// Pictures are prepared by one thread less than there are, at least one, beside the network. `progress` is told how
-/// many pictures were done, `fail` which could not be read.
+/// Pictures are prepared by one thread less than there are, at least one, beside the network. `see` is told how
+/// many more pictures were done, and which of them could not be read, and why.
 ///
 /// # Errors
 /// A network without classes, or with other ones than the examples; those of [`Examples::load`]; no picture that can be
@@ -89,7 +89,7 @@ pub fn measure(
     extractor: &FeatureExtractor,
     examples: &Arc<Examples>,
     options: &RecognitionOptions,
-    (progress, fail): (&mut dyn FnMut(usize), &mut dyn FnMut(&Error)),
+    see: &mut dyn FnMut(usize, &[Error]),
 ) -> Result<Recognition> {
     let classes = extractor.variables().network.classes.unwrap_or(0);
     if classes != examples.classes().len() {
@@ -107,7 +107,6 @@ pub fn measure(
     let mut recognition = Recognition { classes: vec![Score::default(); classes], ..Recognition::default() };
     for batch in batches {
         let batch = batch?;
-        batch.unreadable.iter().for_each(&mut *fail);
         recognition.unreadable += batch.unreadable.len();
         let done = batch.labels.len() + batch.unreadable.len();
         if !batch.labels.is_empty() {
@@ -122,7 +121,7 @@ pub fn measure(
                 recognition.classes[label].add(rank);
             }
         }
-        progress(done);
+        see(done, &batch.unreadable);
     }
     if recognition.total.pictures == 0 {
         let message = format!("none of the {} pictures can be read", examples.len());

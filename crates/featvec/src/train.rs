@@ -41,7 +41,7 @@ use featvec_kernels::{Kernels, Team};
 pub use featvec_kernels::train::Optimizer;
 pub use learning_rate::LearningRate;
 pub(crate) use options::begins_with;
-pub use options::{BatchNorm, TrainOptions};
+pub use options::{BatchNorm, TrainOptions, frozen_but};
 pub use state::NamedTensor;
 pub use targets::{Distillation, FeatureTarget, Losses, SoftTargets, Targets};
 

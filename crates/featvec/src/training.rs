@@ -7,7 +7,7 @@ use crate::batches::{BatchOptions, Batches};
 use crate::checkpoints::Checkpoints;
 use crate::examples::Examples;
 use crate::teacher::Teacher;
-use crate::train::{LearningRate, Targets, Trainer};
+use crate::train::{LearningRate, NamedTensor, Targets, Trainer};
 use crate::{Error, ErrorKind, Result};
 
 /// How a run goes.
@@ -29,6 +29,9 @@ pub struct Training {
     checkpoints: Checkpoints,
     options: TrainingOptions,
     resumed: Option<u64>,
+    /// What the checkpoint had that it goes on from, the trainer's tensors among it.
+    state: Vec<NamedTensor>,
+    has_diverged: bool,
 }
 
 /// What one step did.
@@ -73,18 +76,30 @@ impl Training {
     ) -> Result<Training> {
         let checkpoints = Checkpoints::open(folder, options.keep)?;
         let mut resumed = None;
-        if let Some(state) = checkpoints.read_latest()? {
+        let state = checkpoints.read_latest()?.unwrap_or_default();
+        if !state.is_empty() {
             trainer.restore(&state).map_err(|error| error.within(&folder.display().to_string()))?;
             resumed = Some(trainer.global_step());
         }
         let first = trainer.global_step() * trainer.options().accumulate as u64;
         let batches = Batches::new(examples, batches, first)?;
-        Ok(Training { trainer, batches, teacher, checkpoints, options, resumed })
+        Ok(Training { trainer, batches, teacher, checkpoints, options, resumed, state, has_diverged: false })
     }
 
     /// The step after which it goes on, if it was begun before.
     pub fn resumed(&self) -> Option<u64> {
         self.resumed
+    }
+
+    /// What the checkpoint had that it went on from: what [`save_with`](Training::save_with) was given is among it. It
+    /// is there once.
+    pub fn take_state(&mut self) -> Vec<NamedTensor> {
+        std::mem::take(&mut self.state)
+    }
+
+    /// Whether the last step failed because the loss or a gradient was no finite number.
+    pub fn has_diverged(&self) -> bool {
+        self.has_diverged
     }
 
     /// What trains.
@@ -125,6 +140,7 @@ impl Training {
                 None => Targets::Labels(&batch.labels),
             };
             let losses = self.trainer.step(&batch.images, &targets, learning_rate);
+            self.has_diverged = losses.as_ref().is_err_and(|error| error.kind() == ErrorKind::Argument);
             let losses = losses.map_err(|error| match (error.kind(), self.checkpoints.latest()) {
                 // A loss or gradients that are no numbers.
                 (ErrorKind::Argument, Some(last)) => error.with_hint(format!(
@@ -148,9 +164,17 @@ impl Training {
     /// # Errors
     /// A full disk; the checkpoints before are kept.
     pub fn save(&mut self) -> Result<()> {
+        self.save_with(Vec::new())
+    }
+
+    /// The same with the tensors `more` beside the trainer's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_with(&mut self, more: Vec<NamedTensor>) -> Result<()> {
         if self.checkpoints.latest() == Some(self.steps()) {
             return Ok(());
         }
-        self.checkpoints.save(self.steps(), &self.trainer.state())
+        self.checkpoints.save(self.steps(), &[self.trainer.state(), more].concat())
     }
 }

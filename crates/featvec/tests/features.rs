@@ -24,7 +24,7 @@ type Outcome = Vec<Option<(Vec<f32>, Origin)>>;
 fn read(module: &Module, preset: Preset, cache: Option<&Path>) -> Outcome {
     let preparation = Preparation::new(preset, module.expected_image_size().unwrap());
     let cache = cache.map(|path| FeatureCache::open(path).unwrap());
-    let mut features = Features::new(module, &preparation, NonZeroUsize::new(3).unwrap(), cache);
+    let mut features = Features::new(module, &preparation, NonZeroUsize::new(3).unwrap(), cache).unwrap();
     let mut origins = Vec::new();
     let vectors = features.read(&photos(), &mut |_, origin| origins.push(origin.ok())).unwrap();
     vectors.into_iter().zip(origins).map(|(vector, origin)| vector.ok().zip(origin)).collect()
@@ -83,7 +83,7 @@ fn features_that_are_no_numbers_are_told_and_not_kept() {
     let module = Module::load(path.to_str().unwrap()).unwrap();
     let preparation = Preparation::new(Preset::default(), module.expected_image_size().unwrap());
     let cache = FeatureCache::open(&folder.path().join("features")).unwrap();
-    let mut features = Features::new(&module, &preparation, NonZeroUsize::MIN, Some(cache));
+    let mut features = Features::new(&module, &preparation, NonZeroUsize::MIN, Some(cache)).unwrap();
     let vectors = features.read(&photos()[..1], &mut |_, origin| assert!(origin.is_err())).unwrap();
     let error = vectors[0].as_ref().unwrap_err().to_string();
     assert!(error.contains("of this picture is"), "{error}");

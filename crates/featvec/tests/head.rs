@@ -129,12 +129,33 @@ fn descent_reaches_what_the_optimum_reaches_and_depends_on_its_seed_alone() {
     assert!(head == descend(1).0 && head != descend(2).0);
 }
 
+/// Features that never change, or that are huge, or tiny; a class without samples.
+#[test]
+fn odd_samples_give_finite_heads() {
+    let constant = [[7.0f32, 0.1]; 4];
+    let huge = [[1e30f32, 1.0], [-1e30, 1.0], [2e30, 1.0], [-2e30, 1.0]];
+    let tiny = huge.map(|row| row.map(|x| x * 1e-38));
+    for rows in [constant, huge, tiny] {
+        for classes in [[0, 1, 0, 1], [0; 4]] {
+            let samples =
+                Samples::new(rows.iter().map(|row| &row[..]).collect(), classes.to_vec(), 3).unwrap();
+            let search = choose_strength(&samples, &samples, &options(true, 1), &mut |_| {}).unwrap();
+            let fit = Head::fit(&samples, 1e-3, &options(true, 1)).unwrap();
+            for head in [&search.head, &fit.head] {
+                assert!(head.weights.data().iter().chain(&head.biases).all(|x| x.is_finite()), "{head:?}");
+            }
+            assert!(fit.losses.is_sorted_by(|a, b| a >= b) && fit.losses.iter().all(|loss| loss.is_finite()));
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_fitted_is_refused() {
     let refused = |error: featvec::Error, text: &str| assert!(error.to_string().contains(text), "{error}");
     let bad = [1.0, f32::NAN];
     refused(Samples::new(vec![&[1.0, 2.0], &bad], vec![0, 1], 2).unwrap_err(), "sample 1: feature 1 is NaN");
     refused(Samples::new(vec![&[1.0, 2.0], &[1.0]], vec![0, 1], 2).unwrap_err(), "2 numbers");
+    refused(Samples::new(vec![&[]], vec![0], 2).unwrap_err(), "0 numbers");
     refused(Samples::new(vec![&[1.0]], vec![2], 2).unwrap_err(), "class 2 of 2");
     let samples = Samples::new(vec![&[1.0], &[2.0]], vec![0, 1], 2).unwrap();
     for strength in [0.0, -1.0, f64::NAN] {

@@ -243,7 +243,10 @@ fn training(data: &Path, run: &Path, threads: usize, teacher: bool) -> Training 
     let trainer =
         Trainer::new(Variables::random(network, 1), options_of_trainer, threads_of_trainer).unwrap();
     let teacher = teacher.then(|| {
-        let extractor = FeatureExtractor::new(Variables::random(network, 9), &RunOptions::default()).unwrap();
+        let mut variables = Variables::random(network, 9);
+        // TF-Slim's first weights are so small that, without the batch's statistics, hardly anything gets through.
+        variables.convs.iter_mut().flat_map(|conv| &mut conv.weights).for_each(|weight| *weight *= 10.0);
+        let extractor = FeatureExtractor::new(variables, &RunOptions::default()).unwrap();
         Teacher::new(extractor, TeacherOptions::default(), CLASSES.len()).unwrap()
     });
     let schedule = LearningRate::Exponential { factor: 0.5, decay_steps: 2, staircase: true };

@@ -102,9 +102,11 @@ impl Eval {
         };
         let examples = Arc::new(examples);
         talk.begin(examples.len());
-        let mut fail = |error: &Error| talk.failure(line::shown(error.to_string()));
-        let mut advance = |count| talk.advance(count);
-        let recognition = measure(module.extractor(), &examples, &options, (&mut advance, &mut fail));
+        let mut see = |count, unreadable: &[Error]| {
+            unreadable.iter().for_each(|error| talk.failure(line::shown(error.to_string())));
+            talk.advance(count);
+        };
+        let recognition = measure(module.extractor(), &examples, &options, &mut see);
         talk.end();
         let recognition = recognition?;
         let mut stdout = io::stdout().lock();
@@ -124,8 +126,7 @@ impl Eval {
             let message = "it gives feature vectors only: it has no classifying layer".to_string();
             return Err(mismatch(message).with_hint("give a classification module"));
         };
-        let beside = Path::new(module.handle()).join("labels.txt");
-        let named = self.labels.clone().or_else(|| beside.is_file().then_some(beside));
+        let named = self.labels.clone().or_else(|| Labels::beside(module));
         match named {
             Some(file) => {
                 let labels = Labels::read(&file)?;

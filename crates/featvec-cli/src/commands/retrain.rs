@@ -1,5 +1,6 @@
 //! `featvec retrain`: a classifier for one's own classes, from a folder of pictures.
 
+mod fine_tune;
 mod folder;
 mod history;
 mod judged;
@@ -7,17 +8,17 @@ mod metrics;
 mod summary;
 mod training;
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use std::{fs, io};
 
 use clap::Args;
 use featvec::data_set::{DataSet, SplitOptions};
 use featvec::export::GraphOptions;
 use featvec::feature_cache::FeatureCache;
 use featvec::features::{Features, Origin};
-use featvec::head::Samples;
+use featvec::head::{Head, Samples};
 use featvec::module::Notes;
 use featvec::pictures::Preparation;
 use featvec::plan::Mode;
@@ -30,6 +31,7 @@ use crate::line;
 use crate::options::{ModuleArgs, PreparationArgs};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
+use fine_tune::{FineTuneArgs, Ground};
 use folder::{OutputFolder, Results};
 use history::Pictures;
 use judged::{Judged, Vectors};
@@ -43,6 +45,7 @@ Examples:
   featvec classify --module flowers-model rose.jpg
   featvec retrain --module bvlc_googlenet.caffemodel -o model photos/train --test-folder photos/val
   featvec retrain --module module/ -o model --balance --preset keras-pil photos/
+  featvec retrain --module module/ -o model --fine-tune photos/
   featvec retrain --module module/ -o model --sgd --learning-rate 0.01 --steps 4000 photos/
 
 The head (multinomial logistic regression) is trained to convergence on the module's feature
@@ -53,7 +56,10 @@ as it is split: held-out pictures are the test.
 The output folder is a classification module that `featvec classify` and `embed` take as --module,
 with labels.txt, the preset it was trained with, report.html, metrics.json, events for TensorBoard
 and a checkpoint. Feature vectors are kept in one file as they come: a run that was ended goes on
-where it was, and the next one on the same pictures takes seconds.")]
+where it was, and the next one on the same pictures takes seconds.
+
+With --fine-tune the whole network is trained after the head, some seconds for 100 pictures and
+epoch. Ctrl-C stops it, and the same command goes on from there.")]
 pub struct Retrain {
     /// The pictures: each sub-folder is a class
     #[arg(value_name = "FOLDER", help_heading = "Arguments")]
@@ -72,6 +78,9 @@ pub struct Retrain {
 
     #[command(flatten)]
     training: TrainingArgs,
+
+    #[command(flatten)]
+    fine_tune: FineTuneArgs,
 
     #[command(flatten)]
     module: ModuleArgs,
@@ -120,10 +129,11 @@ struct FeatureArgs {
 const FEATURE_FILE: &str = "features.tfrecord";
 
 impl Retrain {
-    pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
+    pub fn run(self: Box<Self>, talk: &Talk) -> Result<Outcome, Stop> {
         // What can be refused is refused before a module is downloaded.
         let output = OutputFolder::check(&self.output, &self.folder, self.force)?;
         let set = DataSet::read(&self.folder, &self.split.options()?)?;
+        self.fine_tune.check(&set)?;
         set.warnings.iter().for_each(|warning| talk.note(warning));
         let module = self.load_module(talk)?;
         let preparation = self.prepare.preparation(&module)?;
@@ -133,8 +143,40 @@ impl Retrain {
             fail(path, error, (&mut failures, talk));
         }
         let vectors = self.vectors((&module, &preparation), &set, (&mut failures, talk))?;
-        let trained = self.train(&set, &vectors, (&module, talk))?;
-        let judged = Judged::new(&set, &vectors, &trained);
+        let mut trained = self.train(&set, &vectors, (&module, talk))?;
+        let mut judged = Judged::new(&set, &vectors, (&trained.head, &trained.apart));
+        let mut variables = trained.head.onto(module.variables())?;
+        let checkpoints = output.beside("fine-tuning");
+        let mut fine_tuning = None;
+        let batch = self.prepare.batch(preparation.size);
+        let ground =
+            Ground { set: &set, vectors: &vectors, module: &module, preparation: &preparation, batch };
+        if self.fine_tune.fine_tune {
+            trained.history.continue_by("epoch");
+            let head = (&trained.apart, self.training.balance, self.training.seed);
+            let place = (&*checkpoints, &mut trained.history);
+            let Some(mut tuned) = self.fine_tune.run(&ground, head, place, (&mut failures, talk))? else {
+                return Ok(Outcome::Interrupted);
+            };
+            if let Some(best) = tuned.variables {
+                let head_alone = judged.evaluation.accuracy;
+                judged = ground.judge(&best, judged.split)?;
+                let name = judged.name();
+                talk.note(format_args!(
+                    "{name} accuracy with the head alone: {:.1} %",
+                    100.0 * head_alone.value()
+                ));
+                tuned.facts.push((
+                    format!("With the head alone, {name} accuracy"),
+                    format!("{:.1} %", 100.0 * head_alone.value()),
+                ));
+                tuned.json["judged_with_head_alone"] = metrics::share(head_alone);
+                trained.head = Head::of(&best).unwrap_or(trained.head);
+                variables = best;
+            }
+            trained.facts.extend(tuned.facts);
+            fine_tuning = Some(tuned.json);
+        }
         if judged.split != Split::Test {
             talk.note(format_args!(
                 "there are no test pictures: the figures are those of the {} pictures, and better than the truth",
@@ -154,18 +196,23 @@ impl Retrain {
         };
         let mut metrics = metrics::evaluation(&judged, &set.labels);
         metrics["training"] = trained.json.clone();
+        metrics["fine_tuning"] = json!(fine_tuning);
         metrics["split"] = json!(counts(&set));
         metrics["module"] = json!(module.handle());
         metrics["preset"] = json!(preparation.preset.name());
         metrics["failures"] = metrics::failures(&failures);
         output.write(&Results {
-            variables: trained.head.onto(module.variables())?,
+            variables,
             graph: self.graph_options((&module, &preparation), &set.labels)?,
             notes: Notes { preset: preparation.preset, exif: preparation.decode.exif },
             metrics,
             report: report.html(),
             events: [Pictures::Training, Pictures::Validation].map(|pictures| trained.events(pictures)),
         })?;
+        if fine_tuning.is_some() {
+            let failed = |error| Error::io(checkpoints.display().to_string(), error);
+            fs::remove_dir_all(&checkpoints).map_err(failed)?;
+        }
         summary::print(&mut io::stdout().lock(), &judged, &set.labels).map_err(Stop::from_stdout)?;
         talk.note(format_args!(
             "wrote {}: a module, and what report.html in it shows",
@@ -200,7 +247,7 @@ impl Retrain {
     ) -> Result<Vec<Option<Vec<f32>>>, Error> {
         let start = Instant::now();
         let batch = self.prepare.batch(preparation.size);
-        let mut features = Features::new(module, preparation, batch, self.features.open()?);
+        let mut features = Features::new(module, preparation, batch, self.features.open()?)?;
         let paths: Vec<PathBuf> = set.pictures.iter().map(|picture| picture.path.clone()).collect();
         let (mut cached, mut computed) = (0, 0);
         talk.begin(paths.len());

@@ -2,7 +2,7 @@
 
 mod begin;
 mod optimizer;
-mod record;
+pub mod record;
 
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use featvec::augment::Augmentation;
 use featvec::batches::BatchOptions;
 use featvec::examples::Examples;
-use featvec::train::{BatchNorm, TrainOptions, Trainer};
+use featvec::labels::LABELS_FILE;
+use featvec::train::{TrainOptions, Trainer};
 use featvec::training::{Step, Training, TrainingOptions};
 use featvec::{Error, ErrorKind, Labels, Preset, Result};
 
-use crate::options::{ExampleArgs, Size};
+use crate::options::{Augment, BatchNormKind, ExampleArgs, Size};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
 use crate::{interrupt, line};
@@ -140,26 +140,6 @@ pub struct Train {
     threads: Option<NonZeroUsize>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Augment {
-    /// TF-Slim's distortions as it trains by default
-    #[default]
-    Fast,
-    /// TF-Slim's distortions in full: hue, contrast and four ways to resize too
-    Full,
-    /// None: as the preset slim-eval
-    None,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum BatchNormKind {
-    /// The statistics of each batch
-    #[default]
-    Batch,
-    /// The moving averages, which stay as they are
-    Frozen,
-}
-
 impl Train {
     pub fn run(self: Box<Self>, talk: &Talk) -> std::result::Result<Outcome, Stop> {
         let teacher = self.begin.load_teacher(talk)?;
@@ -191,7 +171,8 @@ impl Train {
         interrupt::watch();
         let training = Training::begin((trainer, teacher), batches, &self.output, training_options)?;
         record::labels(&self.output, &classes)?;
-        let changed = record::options(&self.output, &self.options(len))?;
+        let changed = record::changed(&self.output, &self.options(len));
+        record::options(&self.output, &self.options(len))?;
         match training.resumed() {
             Some(step) => talk.note(format_args!("going on after step {step}")),
             None => talk.note(format_args!("{len} pictures of {} classes", classes.len())),
@@ -291,8 +272,7 @@ impl Train {
     /// What the classes in TFRecord files are called.
     fn record_classes(&self) -> Result<Vec<String>> {
         let files = self.examples.record_files();
-        let beside =
-            files.first().map(|file| file.with_file_name("labels.txt")).filter(|file| file.is_file());
+        let beside = files.first().map(|file| file.with_file_name(LABELS_FILE)).filter(|file| file.is_file());
         let Some(file) = self.labels.clone().or(beside) else {
             return Err(wrong_usage("nobody says what the classes of these TFRecord files are")
                 .with_hint("give their names with --labels FILE, one a line"));
@@ -304,10 +284,7 @@ impl Train {
         TrainOptions {
             optimizer: self.optimizer.optimizer(),
             weight_decay: self.weight_decay,
-            batch_norm: match self.batch_norm {
-                BatchNormKind::Batch => BatchNorm::Batch { decay: Some(self.batch_norm_decay) },
-                BatchNormKind::Frozen => BatchNorm::Frozen,
-            },
+            batch_norm: self.batch_norm.with(self.batch_norm_decay),
             dropout_keep: self.dropout_keep,
             label_smoothing: self.label_smoothing,
             average_decay: self.moving_average_decay,
@@ -319,11 +296,7 @@ impl Train {
     }
 
     fn batch_options(&self) -> BatchOptions {
-        let augmentation = match self.augment {
-            Augment::Fast => Augmentation::Fast,
-            Augment::Full => Augmentation::Full,
-            Augment::None => Augmentation::Preset(Preset::SlimEval),
-        };
+        let augmentation = self.augment.augmentation(Preset::SlimEval);
         BatchOptions {
             batch: self.batch,
             augmentation,

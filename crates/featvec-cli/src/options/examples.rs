@@ -27,7 +27,7 @@ impl ExampleArgs {
     /// The folder of classes; none for TFRecord files.
     ///
     /// # Errors
-    /// A folder among several paths; an offset for what has no numbers.
+    /// What is not there; a folder among several paths; an offset for what has no numbers.
     pub fn folder(&self) -> Result<Option<&Path>> {
         match &self.paths[..] {
             [only] if only.is_dir() => {
@@ -41,7 +41,12 @@ impl ExampleArgs {
                     "{} is a folder: give one folder of classes, or TFRecord files only",
                     folder.display()
                 ))),
-                None => Ok(None),
+                None => match self.record_files().iter().find(|path| !path.exists()) {
+                    Some(missing) => {
+                        Err(wrong_usage(format!("{}: no such file or folder", missing.display())))
+                    }
+                    None => Ok(None),
+                },
             },
         }
     }

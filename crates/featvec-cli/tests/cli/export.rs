@@ -67,6 +67,18 @@ fn every_format_is_written_compared_and_not_replaced() {
     assert!(fs::read(&again).unwrap() == fs::read(&checkpoint).unwrap());
 }
 
+/// As shells complete it.
+#[test]
+fn a_slash_may_follow_the_name_of_a_folder() {
+    let Some(module) = shared(GOOGLENET) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x/");
+    export_as("hub", &module, (&path, &[])).exits(0);
+    export_as("hub", &module, (&path, &[])).exits(2).says("it is there already");
+    export_as("hub", &module, (&path, &["--overwrite"])).exits(0);
+    assert_eq!(names(folder.path()), ["x"]);
+}
+
 #[test]
 fn only_a_module_is_replaced_by_a_module() {
     let Some(module) = shared(GOOGLENET) else { return };

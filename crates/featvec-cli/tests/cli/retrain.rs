@@ -324,3 +324,135 @@ fn places_that_cannot_be_written_to_are_told() {
     command[at] = "/proc/out".into();
     pictures.featvec(&command).exits(2).says("/proc/out");
 }
+
+/// Fine-tuning at 32x32, in batches of 8.
+const FINE_TUNE: [&str; 13] = [
+    "--size",
+    "32",
+    "--batch",
+    "16",
+    "--threads",
+    "2",
+    "--no-refit",
+    "--validation-percentage",
+    "25",
+    "--fine-tune",
+    "--fine-tune-batch",
+    "8",
+    "--quiet",
+];
+
+/// The files of the output folder that do not tell the time.
+fn output(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let names = [
+        "variables/variables.data-00000-of-00001",
+        "checkpoint/model.ckpt.data-00000-of-00001",
+        "saved_model.pb",
+        "labels.txt",
+    ];
+    names.map(|name| (name, fs::read(folder.join(name)).unwrap())).into()
+}
+
+/// The figures of fine-tuning that do not tell the time.
+fn fine_tuning(pictures: &Pictures) -> Value {
+    let mut figures = pictures.metrics()["fine_tuning"].clone();
+    figures.as_object_mut().unwrap().remove("seconds");
+    figures
+}
+
+#[test]
+fn fine_tuning_that_is_killed_or_interrupted_ends_as_if_it_had_not_been() {
+    let pictures = Pictures::new(12);
+    let more = ["--epochs", "3", "--save-secs", "0", "--fine-tune-rate", "0.0001"];
+    let Some(command) = pictures.command(&[&FINE_TUNE[..], &more].concat()) else { return };
+    pictures.featvec(&command).exits(0);
+    let out = pictures.path("out");
+    let (straight, figures) = (output(&out), fine_tuning(&pictures));
+    assert_eq!(figures["epochs"].as_array().unwrap().len(), 3, "{figures}");
+    assert!(figures["batch_norm"].as_str().unwrap().starts_with("frozen: "), "{figures}");
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(report.contains("fine tuning loss") && report.contains("fine tuning accuracy"));
+    fs::remove_dir_all(&out).unwrap();
+    let checkpoints = pictures.path("out.fine-tuning");
+    assert!(!checkpoints.exists(), "nothing is left over");
+
+    let mut killed = 0;
+    for (step, signal) in [(1, "-KILL"), (3, "-INT"), (5, "-KILL")] {
+        let mut child = program()
+            .current_dir(pictures.folder.path())
+            .args(&command)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        let has_come = || {
+            let names =
+                fs::read_dir(&checkpoints).into_iter().flatten().flatten().map(|file| file.file_name());
+            let steps = names.filter_map(|name| {
+                name.to_str()?.strip_prefix("model.ckpt-")?.strip_suffix(".index")?.parse::<u64>().ok()
+            });
+            steps.max() >= Some(step)
+        };
+        while !has_come() && child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(120), "step {step} does not come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if child.try_wait().unwrap().is_none() {
+            killed += 1;
+            let mut kill = std::process::Command::new("kill");
+            run(kill.args([signal, &child.id().to_string()]), b"");
+        }
+        child.wait().unwrap();
+        if out.exists() {
+            break;
+        }
+        assert!(checkpoints.exists());
+    }
+    assert!(killed > 0);
+    if !out.exists() {
+        pictures.featvec(&command).exits(0);
+    }
+    assert!(output(&out) == straight, "the same network");
+    assert_eq!(fine_tuning(&pictures), figures);
+    assert!(!checkpoints.exists(), "nothing is left over");
+}
+
+#[test]
+fn fine_tuning_that_makes_it_worse_or_diverges_keeps_the_head_alone() {
+    let pictures = Pictures::new(12);
+    let Some(run) = pictures.retrain(&FINE_TUNE[..9]) else { return };
+    run.exits(0);
+    let head_alone = output(&pictures.path("out"));
+    let more = ["--epochs", "2", "--force", "--fine-tune-rate"];
+    for (rate, why) in [("1e-12", "all epochs are done"), ("1e30", "the loss of step")] {
+        pictures.retrain(&[&FINE_TUNE[..], &more, &[rate]].concat()).unwrap().exits(0);
+        let figures = fine_tuning(&pictures);
+        assert_eq!(figures["kept_epoch"], Value::Null, "{figures}");
+        assert!(figures["ended"].as_str().unwrap().contains(why), "{figures}");
+        assert!(output(&pictures.path("out")) == head_alone, "{rate}");
+    }
+}
+
+#[test]
+fn fine_tuning_goes_on_with_what_it_was_begun_with() {
+    let pictures = Pictures::new(12);
+    let checkpoints = pictures.path("out.fine-tuning");
+    fs::create_dir(&checkpoints).unwrap();
+    fs::write(checkpoints.join("options.json"), r#"{"epochs": "99"}"#).unwrap();
+    let more = ["--epochs", "1", "--trainable-scopes", "Logits", "--batch-norm", "batch"];
+    let Some(run) = pictures.retrain(&[&FINE_TUNE[..12], &more].concat()) else { return };
+    run.exits(0)
+        .says("which is begun again: epochs was 99 and is 1")
+        .says("by the statistics of each batch, as asked for");
+    fs::create_dir(&checkpoints).unwrap();
+    fs::write(checkpoints.join("mine"), "").unwrap();
+    pictures.retrain(&["--force", "--fine-tune"]).unwrap().exits(2).says("a folder with other things in it");
+    fs::remove_dir_all(&checkpoints).unwrap();
+    let more = ["--force", "--trainable-scopes", "Nothing"];
+    let run = pictures.retrain(&[&FINE_TUNE[..], &more].concat()).unwrap();
+    run.exits(2).says("no variable that is trained begins with \"Nothing\"");
+    let more = ["--force", "--fine-tune", "--validation-percentage", "0"];
+    pictures.retrain(&more).unwrap().exits(2).says("there are no validation pictures");
+    pictures.retrain(&["--epochs", "5"]).unwrap().exits(2).says("--fine-tune");
+}

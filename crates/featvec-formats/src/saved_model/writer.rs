@@ -194,14 +194,11 @@ fn write_list(writer: &mut Writer, list: &AttrList) {
     list.bytes.iter().for_each(|bytes| {
         writer.bytes(2, bytes);
     });
-    let ints = |values: &mut dyn Iterator<Item = i64>| Vec::from_iter(values);
-    for (number, values) in [
-        (3, list.ints.clone()),
-        (5, ints(&mut list.bools.iter().map(|&value| value.into()))),
-        (6, ints(&mut list.types.iter().map(|dtype| dtype.code().into()))),
-    ] {
+    let bools: Vec<i64> = list.bools.iter().map(|&value| value.into()).collect();
+    let types: Vec<i64> = list.types.iter().map(|dtype| dtype.code().into()).collect();
+    for (number, values) in [(3, &list.ints), (5, &bools), (6, &types)] {
         if !values.is_empty() {
-            writer.packed_int64(number, &values);
+            writer.packed_int64(number, values);
         }
     }
     if !list.floats.is_empty() {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use featvec_formats::tfrecord::RecordWriter;
-use featvec_formats::{ErrorKind, Limits, RecordFile};
+use featvec_formats::{ErrorKind, Limits, RecordFile, masked_crc32c};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use tempfile::TempDir;
@@ -43,6 +43,17 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
 fn open(bytes: &[u8]) -> featvec_formats::Result<RecordFile> {
     let folder = tempfile::tempdir().unwrap();
     RecordFile::open(&file(&folder, bytes), &small_limits())
+}
+
+/// As only who has raised the limit is told.
+#[test]
+fn a_record_may_promise_more_bytes_than_can_be_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let length = u64::MAX.to_le_bytes();
+    let bytes = [&length[..], &masked_crc32c(&length).to_le_bytes()].concat();
+    let limits = Limits { tensor_bytes: u64::MAX, ..Limits::default() };
+    let opened = RecordFile::open(&file(&folder, &bytes), &limits);
+    assert_error(opened, ErrorKind::Corrupt, "12 left");
 }
 
 #[test]

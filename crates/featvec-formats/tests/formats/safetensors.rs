@@ -117,6 +117,8 @@ fn bytes_and_shape_must_agree() {
     };
     refused(&with("[2]", "[0,4]"), 4, "bytes 0 to 4 for float32 [2]");
     refused(&with("[2]", "[8,0]"), 8, "bytes 8 to 0");
+    let far = format!("[{0},{0}]", u64::MAX);
+    refused(&with("[0]", &far), 0, "its bytes begin at");
     let huge = format!("[{0},{0}]", u64::MAX / 2);
     refused(&with(&huge, "[0,4]"), 4, "more elements than can be counted");
     let long = format!("[{}1]", "1,".repeat(100));

@@ -1,15 +1,16 @@
 //! Files and folders that appear whole or not at all.
 
 use std::fs;
+use std::path::Path;
 
 use featvec_formats::{
     BundleWriter, Error, ErrorKind, HubModule, ImageModuleInfo, Limits, MetaGraph, NamedFiles, SavedModel,
-    Source, archive, source, with_scratch_folder, write_file, write_folder, write_whole,
+    Source, archive, bundle_files, source, with_scratch_folder, write_file, write_folder, write_whole,
 };
 
 use crate::support::{assert_error, floats, small_limits};
 
-fn names(folder: &std::path::Path) -> Vec<String> {
+fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -58,6 +59,20 @@ fn a_folder_replaces_none_with_things_in_it() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert_eq!(names(folder.path()), ["x"]);
     assert_error(write_folder(&folder.path().join("no/such"), &files), ErrorKind::Io, "no/such");
+}
+
+/// As shells complete the name of a folder.
+#[test]
+fn a_slash_may_follow_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: NamedFiles = vec![("a".to_string(), vec![1])];
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for name in ["empty/", "new/"] {
+        write_folder(&folder.path().join(name), &files).unwrap();
+        assert_eq!(names(&folder.path().join(name)), ["a"]);
+    }
+    assert_eq!(names(folder.path()), ["empty", "new"]);
+    assert_eq!(bundle_files(Path::new("run/x/")), bundle_files(Path::new("run/x")));
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Convolution {
     /// A convolution with filters of `shape`, `[kh, kw, ic, oc]`, over maps of `size`, `[h, w]`; the filters are zero at first.
     ///
     /// # Panics
-    /// Where the filters are even in height or width.
+    /// Where the filters are empty, even in height or width, or end beyond the address space.
     pub fn new(
         kernels: &'static Kernels,
         shape: [usize; 4],
@@ -52,6 +52,7 @@ impl Convolution {
     ) -> Convolution {
         let [kh, kw, ic, oc] = shape;
         assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
+        assert!(ic > 0 && oc > 0, "an empty filter: {ic} to {oc} channels");
         let pass = |shape| Pass::new(kernels, shape, size, algorithm);
         Convolution { kernels, shape, size, forward: pass(shape), backward: pass([kh, kw, oc, ic]) }
     }
@@ -154,7 +155,8 @@ fn check_parts([kh, kw, ic, oc]: [usize; 4], lens: impl Iterator<Item = usize>) 
     let rows = kh * kw * ic;
     let widths: Vec<usize> = lens
         .map(|len| {
-            assert!(len.is_multiple_of(rows), "a filter that does not fit the convolution");
+            let fits = len > 0 && len.is_multiple_of(rows);
+            assert!(fits, "a filter that does not fit the convolution");
             len / rows
         })
         .collect();

@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use crate::conv::LINE;
 use crate::kernels::Kernels;
-use crate::map::Image;
+use crate::map::{Image, checked_end};
 use crate::maps::Maps;
 use crate::prefetch;
 use crate::simd::Simd;
@@ -212,7 +212,7 @@ impl FilterGradient {
     ) {
         let len = self.walk.rows * doutput.map().blocks() * self.kernels.lanes();
         let parts = self.images.div_ceil(self.part);
-        let sums = scratch.take(parts * len);
+        let sums = scratch.take(checked_end(0, [Some(parts), Some(len)]));
         // An item is a part of the batch, or some panels or strips of one.
         let panels = if parts < ENOUGH_PARTS { self.panels.len() } else { 1 };
         let strips = if parts < ENOUGH_PARTS { ENOUGH_ITEMS.div_ceil(parts * panels) } else { 1 };

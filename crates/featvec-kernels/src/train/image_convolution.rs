@@ -5,7 +5,7 @@ use crate::conv::{Branch, Conv, Filter, LINE};
 use crate::convert;
 use crate::group::Group;
 use crate::kernels::Kernels;
-use crate::map::Image;
+use crate::map::{Image, checked_end};
 use crate::maps::Maps;
 use crate::program::Affine;
 use crate::team::Team;
@@ -26,6 +26,8 @@ pub struct ImageConvolution {
     weights: Vec<f32>,
     /// The pictures of the last pass forward, scaled and padded.
     pictures: Aligned,
+    /// How many they are.
+    images: usize,
 }
 
 impl ImageConvolution {
@@ -33,20 +35,22 @@ impl ImageConvolution {
     /// the padding of `image`, scaled by `affine`.
     ///
     /// # Panics
-    /// Where the filter does not read pictures, is larger than the padded picture, or does not move.
+    /// Where the filter does not read pictures, is empty or larger than the padded picture, or does not move.
     pub fn new(
         kernels: &'static Kernels,
         (image, affine): (Image, Affine),
         shape: [usize; 4],
         stride: usize,
     ) -> ImageConvolution {
-        let [kh, kw, ic, _] = shape;
+        let [kh, kw, ic, oc] = shape;
+        assert!(kh > 0 && kw > 0 && oc > 0, "an empty filter: {kh}x{kw} to {oc} channels");
         assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
         assert!(kh <= image.padded_h() && kw <= image.padded_w(), "a filter larger than the picture");
         assert!(stride > 0, "a filter that does not move");
         let image = Image { offset: 0, levels: None, ..image };
-        let weights = vec![0.0; shape.iter().product()];
-        ImageConvolution { kernels, image, shape, stride, affine, weights, pictures: Aligned::zeroed(0) }
+        let weights = vec![0.0; checked_end(0, shape.map(Some))];
+        let pictures = Aligned::zeroed(0);
+        ImageConvolution { kernels, image, shape, stride, affine, weights, pictures, images: 0 }
     }
 
     /// `[oc, h, w]` of the output.
@@ -71,11 +75,13 @@ impl ImageConvolution {
     pub fn forward(&mut self, team: &Team, images: &[f32], output: &mut Maps) {
         self.check(output);
         let (image, step, count) = (&self.image, self.image.len().next_multiple_of(LINE), output.images());
+        let room = checked_end(0, [Some(step), Some(count)]);
         let len = image.h * image.w * Image::CHANNELS;
         assert_eq!(images.len(), len * count, "not as many numbers as the pictures have");
-        if self.pictures.len() < step * count {
-            self.pictures = Aligned::zeroed(step * count);
+        if self.pictures.len() < room {
+            self.pictures = Aligned::zeroed(room);
         }
+        self.images = count;
         let bias = vec![0.0; self.shape[3]];
         let filter = Filter { weights: &self.weights, bias: &bias, shape: self.shape };
         let branch = Branch { filter, output: behind(image.len(), output), relu: false };
@@ -99,9 +105,9 @@ impl ImageConvolution {
     /// Where the maps do not fit that pass, or `dfilter` the filter.
     pub fn backward_filter(&self, team: &Team, scratch: &mut Scratch, doutput: &Maps, dfilter: &mut [f32]) {
         self.check(doutput);
+        assert_eq!(doutput.images(), self.images, "as many gradients as pictures");
         assert_eq!(dfilter.len(), self.weights.len(), "a gradient that does not fit the filter");
         let step = self.image.len().next_multiple_of(LINE);
-        assert!(self.pictures.len() >= step * doutput.images(), "more gradients than pictures");
         let walk = Walk::of_image(&self.image, self.shape, self.stride);
         let gradient = FilterGradient::new(self.kernels, walk, doutput);
         let pictures = Strided { first: self.pictures.as_ptr().cast_mut(), step };

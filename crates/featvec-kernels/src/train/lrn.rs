@@ -15,7 +15,11 @@ pub(crate) struct LrnGradientRow {
     dx: (*mut f32, usize),
     w: usize,
     blocks: usize,
-    lrn: Lrn,
+    /// Channels on each side of a window's middle: no more than there are.
+    reach: usize,
+    /// Already divided by the size of the window.
+    alpha: f32,
+    k: f32,
     /// [`scratch_len`] zeros.
     scratch: *mut f32,
 }
@@ -56,7 +60,10 @@ pub fn lrn_backward(team: &Team, x: &Maps, lrn: &Lrn, dy: &Maps, dx: &mut Maps) 
     check(x, lrn, &[dy, dx]);
     let (kernels, [_, h, w]) = (x.kernels(), x.shape());
     let steps = [x, dy, dx].map(|maps| maps.map().plane());
-    let (images, scratch_len) = (x.images(), scratch_len(x.map().blocks() * kernels.lanes(), lrn));
+    let (images, alpha, k) = (x.images(), lrn.alpha / lrn.size as f32, lrn.k);
+    let channels = x.map().blocks() * kernels.lanes();
+    let reach = (lrn.size / 2).min(channels);
+    let scratch_len = scratch_len(channels, reach);
     let (x, dy, dx) = (Planes::of(x), Planes::of(dy), Planes::of_mut(dx));
     team.share(images * h, &|item| {
         let (image, row) = (item / h, item % h);
@@ -68,7 +75,9 @@ pub fn lrn_backward(team: &Team, x: &Maps, lrn: &Lrn, dy: &Maps, dx: &mut Maps) 
             dx: (dx_row, steps[2]),
             w,
             blocks: x.blocks(),
-            lrn: *lrn,
+            reach,
+            alpha,
+            k,
             scratch: scratch.as_mut_ptr(),
         };
         // SAFETY: rows of maps that are borrowed, that of `dx` this item's alone; `kernels` proves the instruction set.
@@ -83,9 +92,9 @@ fn check(x: &Maps, lrn: &Lrn, others: &[&Maps]) {
     assert!(lrn.k > 0.0, "a power of what may be zero");
 }
 
-/// Room for two sequences of `channels` numbers with zeros around them: half a window on each side.
-fn scratch_len(channels: usize, lrn: &Lrn) -> usize {
-    2 * (channels + lrn.size - 1)
+/// Room for two sequences of `channels` numbers with `reach` zeros on each side.
+fn scratch_len(channels: usize, reach: usize) -> usize {
+    2 * (channels + 2 * reach)
 }
 
 /// With `s` what is under the power, `dx = dy / s^0.75 - 1.5 * alpha / size * x * sum of (dy * x / s^1.75)`, where the sum
@@ -95,11 +104,10 @@ fn scratch_len(channels: usize, lrn: &Lrn) -> usize {
 /// All blocks of the rows `x` and `dy` can be read, all of `dx` be written, and `scratch` is as it says.
 #[inline(always)]
 pub(crate) unsafe fn gradient_row<S: Simd>(simd: S, row: &LrnGradientRow) {
-    let Lrn { size, alpha, k } = row.lrn;
-    let alpha = alpha / size as f32;
-    let (scale, k, factor) = (simd.splat(alpha), simd.splat(k), simd.splat(-1.5 * alpha));
+    let (reach, size) = (row.reach, 2 * row.reach + 1);
+    let (scale, k, factor) = (simd.splat(row.alpha), simd.splat(row.k), simd.splat(-1.5 * row.alpha));
     let squares = row.scratch;
-    let parts = squares.wrapping_add(row.blocks * S::LANES + size - 1);
+    let parts = squares.wrapping_add(row.blocks * S::LANES + 2 * reach);
     // SAFETY, for every block: a pixel of a block of the rows, or a vector of the scratch memory, whose zeros before and
     // after stand for the channels beyond the ends (contract).
     for pixel in 0..row.w {
@@ -111,7 +119,7 @@ pub(crate) unsafe fn gradient_row<S: Simd>(simd: S, row: &LrnGradientRow) {
             // SAFETY: see above.
             unsafe {
                 let x = simd.load(at(row.x, block));
-                simd.store(squares.add(size / 2 + block * S::LANES), simd.mul(x, x));
+                simd.store(squares.add(reach + block * S::LANES), simd.mul(x, x));
             }
         }
         for block in 0..row.blocks {
@@ -122,7 +130,7 @@ pub(crate) unsafe fn gradient_row<S: Simd>(simd: S, row: &LrnGradientRow) {
                 let own = simd.div(simd.load(at(row.dy, block)), simd.mul(root, simd.sqrt(root)));
                 simd.store(dx_at(block), own);
                 let part = simd.div(simd.mul(own, simd.load(at(row.x, block))), base);
-                simd.store(parts.add(size / 2 + block * S::LANES), part);
+                simd.store(parts.add(reach + block * S::LANES), part);
             }
         }
         for block in 0..row.blocks {

@@ -5,7 +5,7 @@
 use crate::conv::{Conv, LINE, PackedFilter};
 use crate::group::Group;
 use crate::kernels::Kernels;
-use crate::map::Map;
+use crate::map::{Map, checked_end};
 use crate::maps::Maps;
 use crate::team::Team;
 use crate::train::{Algorithm, Scratch, Strided};
@@ -135,7 +135,8 @@ fn run_winograd(
     let tiles_len = parts.iter().map(|(transform, _)| transform.tiles().len()).max().unwrap_or(0);
     let tiles_len = tiles_len.next_multiple_of(LINE);
     let step = tiles_len + Products::scratch_len(kernels).next_multiple_of(LINE);
-    let own = Strided { first: scratch.take(step * team.members()).as_mut_ptr(), step };
+    let room = checked_end(0, [Some(step), Some(team.members())]);
+    let own = Strided { first: scratch.take(room).as_mut_ptr(), step };
     let (from, to) = (Strided::inputs(input), Strided::outputs(output));
     team.share_between(parts.len() * images.div_ceil(group), &|member, item| {
         let (transform, products) = &parts[item % parts.len()];

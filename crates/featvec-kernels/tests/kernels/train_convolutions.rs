@@ -260,3 +260,61 @@ fn gradients_need_a_halo() {
     let maps = || Maps::new(kernels, 1, [16, 4, 4], 0);
     convolution.backward_input(&team(1), &mut Scratch::new(), &maps(), &mut maps());
 }
+
+#[test]
+#[should_panic(expected = "a place beyond the address space")]
+fn filters_fit_the_address_space() {
+    let many = 1 << (usize::BITS / 2);
+    Convolution::new(Kernels::best(), [1, 1, many, many], [1, 1], Algorithm::Direct);
+}
+
+#[test]
+#[should_panic(expected = "a place beyond the address space")]
+fn pictures_fit_the_address_space() {
+    // One picture with its padding does, and 32 are so many numbers that they would count as none.
+    let [h, w] = [1 << (usize::BITS / 2 - 2), 1 << (usize::BITS / 2 - 3)];
+    let padding = Padding { top: h - 1, left: w - 1, ..Padding::default() };
+    let affine = Affine { scale: [1.0; 3], offset: [0.0; 3] };
+    let kernels = Kernels::best();
+    let image = Image::new(0, 1, 1, padding);
+    let mut convolution = ImageConvolution::new(kernels, (image, affine), [1, 1, 3, 1], h);
+    convolution.forward(&team(1), &[0.0; 3 * 32], &mut Maps::new(kernels, 32, [1, 1, 1], 0));
+}
+
+#[test]
+#[should_panic(expected = "as many gradients as pictures")]
+fn gradients_are_those_of_the_last_pictures() {
+    let affine = Affine { scale: [1.0; 3], offset: [0.0; 3] };
+    let (kernels, team) = (Kernels::best(), team(1));
+    let image = Image::new(0, 2, 2, Padding::default());
+    let mut convolution = ImageConvolution::new(kernels, (image, affine), [1, 1, 3, 4], 1);
+    let maps = |images| Maps::new(kernels, images, [4, 2, 2], 0);
+    for images in [3, 2] {
+        convolution.forward(&team, &vec![0.0; images * 12], &mut maps(images));
+    }
+    convolution.backward_filter(&team, &mut Scratch::new(), &maps(3), &mut [0.0; 12]);
+}
+
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let (team, mut scratch) = (team(1), Scratch::new());
+    for kernels in Kernels::present() {
+        for algorithm in [Algorithm::Direct, Algorithm::Winograd] {
+            let mut convolution = Convolution::new(kernels, [3, 3, 32, 32], [8, 8], algorithm);
+            let mut weights = vec![0.5; 9 * 32 * 32];
+            weights[7] = f32::NAN;
+            convolution.set_filter(&team, &mut scratch, &[&weights]);
+            let input = loaded(kernels, (1, [32, 8, 8], 1), &[1.0; 32 * 64]);
+            let mut output = Maps::new(kernels, 1, [32, 8, 8], 0);
+            convolution.forward(&team, &mut scratch, &input, &mut output);
+            assert!(stored(&output)[63 * 32 + 7].is_nan(), "{kernels:?} {algorithm:?}");
+        }
+        let image = Image::new(0, 2, 2, Padding::default());
+        let affine = Affine { scale: [1.0; 3], offset: [0.0; 3] };
+        let mut convolution = ImageConvolution::new(kernels, (image, affine), [1, 1, 3, 4], 1);
+        convolution.set_filter(&[f32::NAN; 12]);
+        let mut output = Maps::new(kernels, 1, [4, 2, 2], 0);
+        convolution.forward(&team, &[1.0; 12], &mut output);
+        assert!(stored(&output).iter().all(|x| x.is_nan()), "{kernels:?}");
+    }
+}

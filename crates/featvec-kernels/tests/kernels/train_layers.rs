@@ -240,6 +240,22 @@ fn lrn_and_its_gradient() {
 }
 
 #[test]
+fn windows_of_lrn_may_be_wider_than_the_maps() {
+    for kernels in Kernels::present() {
+        let dy = Numbers(5).take(20 * 6);
+        let [x, dy_maps] = [(); 2].map(|()| loaded(kernels, (1, [20, 2, 3], 0), &dy));
+        let mut dx = Maps::new(kernels, 1, [20, 2, 3], 0);
+        // The sums are divided by the size: nothing is left of them.
+        lrn_backward(&team(1), &x, &Lrn { size: usize::MAX, ..LRN }, &dy_maps, &mut dx);
+        assert_eq!(stored(&dx), dy, "{kernels:?}");
+        let options = Lrn { size: 101, ..LRN };
+        lrn_backward(&team(1), &x, &options, &dy_maps, &mut dx);
+        let expected = reference::lrn_gradient(20, (&dy, &dy), &options);
+        assert!(worst(&stored(&dx), &expected) <= TOLERANCE, "{kernels:?}");
+    }
+}
+
+#[test]
 fn means_and_their_gradient() {
     for kernels in Kernels::present() {
         for batch @ (images, shape @ [c, h, w], _) in BATCHES {

@@ -78,9 +78,8 @@ impl Head {
         let [random_class, random_member] =
             [CLASSES, MEMBERS].map(|stream| Random::new(options.seed, stream));
         let pick = |index: usize| {
-            let of = |len: usize, uniform: f32| ((uniform * len as f32) as usize).min(len - 1);
-            let members = &members[of(members.len(), random_class.uniform(index))];
-            members[of(members.len(), random_member.uniform(index))]
+            let members = &members[random_class.below(index, members.len())];
+            members[random_member.below(index, members.len())]
         };
         for step in 0..options.steps {
             let batch: Vec<usize> = (0..options.batch).map(|i| pick(step * options.batch + i)).collect();

@@ -2,7 +2,7 @@
 
 use featvec_kernels::train::Optimizer;
 
-use crate::network::{DEFAULT_SIZE, Network};
+use crate::network::{DEFAULT_SIZE, MOVING_MEAN, MOVING_VARIANCE, Network};
 use crate::plan::check_size;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
@@ -105,6 +105,31 @@ impl TrainOptions {
     pub(super) fn is_frozen(&self, network: &Network, name: &str) -> bool {
         self.frozen.iter().any(|prefix| begins_with(network, name, prefix))
     }
+}
+
+/// The variables to [freeze](TrainOptions::frozen) so that only those are trained whose names begin with one of `scopes`,
+/// with or without the network's scope; without scopes, none. Moving averages are not trained, and follow the batches
+/// as long as layers normalise by these.
+///
+/// # Errors
+/// A scope that no variable is in.
+pub fn frozen_but(variables: &Variables, scopes: &[String]) -> Result<Vec<String>> {
+    if scopes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let network = &variables.network;
+    let is_average = |name: &str| [MOVING_MEAN, MOVING_VARIANCE].iter().any(|end| name.ends_with(end));
+    let names = variables.named().map(|(name, ..)| name).filter(|name| !is_average(name));
+    let mut names: Vec<String> = names.collect();
+    for prefix in scopes {
+        if !names.iter().any(|name| begins_with(network, name, prefix)) {
+            let message = format!("no variable that is trained begins with {prefix:?}");
+            return Err(Error::new(ErrorKind::Argument, "", message)
+                .with_hint("`featvec inspect --all-variables` lists the names"));
+        }
+    }
+    names.retain(|name| !scopes.iter().any(|prefix| begins_with(network, name, prefix)));
+    Ok(names)
 }
 
 /// Whether `name` begins with `prefix`, with or without the network's scope.

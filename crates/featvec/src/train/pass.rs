@@ -21,17 +21,38 @@ pub(super) struct Pass {
     size: [usize; 2],
     stages: Vec<Stage>,
     features: Maps,
-    /// The gradients to the result of a stage and to its input, in turns.
-    gradients: [Maps; 2],
-    inner: Inner,
+    spare: Spare,
 }
 
-/// Maps inside inception modules that are not worth keeping for the way back: all modules take the same memory.
-struct Inner {
-    /// What branch 3 reads, which is computed again.
-    pooled: Maps,
-    /// The gradient to what a branch reads after its first step.
-    gradient: Maps,
+/// Memory of maps that are not kept: gradients on their way, and what is computed again on the way back.
+struct Spare {
+    kernels: &'static Kernels,
+    images: usize,
+    maps: Vec<Maps>,
+}
+
+impl Spare {
+    /// Maps of `shape` whose numbers mean nothing: in the least memory that is large enough, else in the largest, which
+    /// then grows.
+    fn take(&mut self, shape: [usize; 3]) -> Maps {
+        let wanted_bytes = self.images * shape.iter().product::<usize>() * size_of::<f32>();
+        let waste = |maps: &Maps| match maps.bytes().checked_sub(wanted_bytes) {
+            Some(waste) => (false, waste),
+            None => (true, usize::MAX - maps.bytes()),
+        };
+        match (0..self.maps.len()).min_by_key(|&index| waste(&self.maps[index])) {
+            Some(best) => {
+                let mut maps = self.maps.swap_remove(best);
+                maps.reshape(shape);
+                maps
+            }
+            None => Maps::new(self.kernels, self.images, shape, 0),
+        }
+    }
+
+    fn give_back(&mut self, maps: Maps) {
+        self.maps.push(maps);
+    }
 }
 
 /// A stage of the network.
@@ -162,14 +183,12 @@ impl Pass {
             };
             input = output;
         }
-        let nothing = || Maps::new(kernels, images, [1, 1, 1], 0);
         Pass {
             images,
             size,
             features: Maps::new(kernels, images, [network.features(), 1, 1], 0),
             stages,
-            gradients: [nothing(), nothing()],
-            inner: Inner { pooled: nothing(), gradient: nothing() },
+            spare: Spare { kernels, images, maps: Vec::new() },
         }
     }
 
@@ -207,7 +226,7 @@ impl Pass {
                     max_pool(context.team, input, *pool, &mut stage.y);
                 }
                 (StageBody::Mixed(mixed), Some(input)) => {
-                    mixed.forward(context, input, (&mut self.inner.pooled, &mut stage.y));
+                    mixed.forward(context, input, (&mut self.spare, &mut stage.y));
                 }
                 (_, None) => unreachable!("the first stage is a convolution"),
             }
@@ -252,68 +271,66 @@ impl Pass {
     pub fn backward(&mut self, context: &mut Context<'_>, direct: &BTreeMap<Value, Vec<f32>>) {
         let is_trained = |stage: &Stage| stage.blocks().iter().any(|block| block.is_trained(context.layers));
         let Some(first) = self.stages.iter().position(is_trained) else { return };
-        let [d, dinput] = &mut self.gradients;
-        let (mut d, mut dinput) = (d, dinput);
-        // Whether a gradient has come up to here from the values after it.
-        let mut reached = false;
+        let spare = &mut self.spare;
+        // The gradient to the result of a stage, once one has come up to there.
+        let mut gradient = None;
         if let Some(dfeatures) = direct.get(&Value::Features) {
-            let mut maps = Maps::new(self.features.kernels(), self.images, self.features.shape(), 0);
+            let mut maps = spare.take(self.features.shape());
             maps.load(dfeatures);
             let last = self.stages.last().expect("the network has stages").output();
-            d.reshape(last.shape());
+            let d = gradient.insert(spare.take(last.shape()));
             global_mean_backward(context.team, &maps, d);
-            reached = true;
+            spare.give_back(maps);
         }
         for index in (first..self.stages.len()).rev() {
             let (before, rest) = self.stages.split_at_mut(index);
             let (stage, input) = (&mut rest[0], before.last().map(Stage::output));
-            if !reached {
-                let inside = |value: &Value| match *value {
-                    Value::Stage(of) | Value::Normed(of) | Value::Reduced(of, _) => of == index,
-                    Value::Features | Value::Logits => false,
-                };
-                if !direct.keys().any(inside) {
-                    continue;
+            let starts_here = direct.keys().any(|value| match *value {
+                Value::Stage(of) | Value::Normed(of) | Value::Reduced(of, _) => of == index,
+                Value::Features | Value::Logits => false,
+            });
+            let mut d = match gradient.take() {
+                Some(d) => d,
+                None if starts_here => {
+                    let mut d = spare.take(stage.y.shape());
+                    d.clear();
+                    d
                 }
-                d.reshape(stage.y.shape());
-                d.clear();
-                reached = true;
-            }
+                None => continue,
+            };
             if let Some((parameters, _)) = &stage.normed {
-                add(d, direct.get(&Value::Normed(index)));
-                dinput.reshape(stage.y.shape());
-                lrn_backward(context.team, &stage.y, parameters, d, dinput);
-                (d, dinput) = (dinput, d);
+                add(&mut d, direct.get(&Value::Normed(index)));
+                let mut dy = spare.take(stage.y.shape());
+                lrn_backward(context.team, &stage.y, parameters, &d, &mut dy);
+                spare.give_back(std::mem::replace(&mut d, dy));
             }
-            add(d, direct.get(&Value::Stage(index)));
-            // The gradient to the input, if anything before it is trained.
-            let mut wanted = None;
-            if let Some(input) = input.filter(|_| index > first) {
-                dinput.reshape(input.shape());
-                wanted = Some(&mut *dinput);
-            }
+            add(&mut d, direct.get(&Value::Stage(index)));
+            // Where nothing before it is trained, nobody asks for the gradient to the input.
+            gradient = input.filter(|_| index > first).map(|input| spare.take(input.shape()));
+            let dinput = gradient.as_mut();
             match (&mut stage.body, input) {
                 (StageBody::Conv(block), input) => {
-                    block.normalize_backward(context, 0, (d, 0));
+                    block.normalize_backward(context, 0, (&d, 0));
                     // The picture is kept by the convolution that reads it.
                     block.backward_filter(context, input.map_or(Input::Images(&[]), Input::Maps));
-                    if let Some(dinput) = wanted {
+                    if let Some(dinput) = dinput {
                         block.backward_input(context, dinput);
                     }
                 }
                 (StageBody::MaxPool(pool), Some(input)) => {
-                    if let Some(dinput) = wanted {
-                        max_pool_backward_overwrite(context.team, (input, &stage.y), d, *pool, dinput);
+                    if let Some(dinput) = dinput {
+                        max_pool_backward_overwrite(context.team, (input, &stage.y), &d, *pool, dinput);
                     }
                 }
                 (StageBody::Mixed(mixed), Some(input)) => {
                     let direct = [1, 2].map(|branch| direct.get(&Value::Reduced(index, branch)));
-                    mixed.backward(context, (input, d, direct), (&mut self.inner, wanted));
+                    mixed.backward(context, (input, &d, direct), (spare, dinput));
                 }
                 (_, None) => unreachable!("the first stage is a convolution"),
             }
-            (d, dinput) = (dinput, d);
+            spare.give_back(d);
         }
+        gradient.into_iter().for_each(|d| spare.give_back(d));
     }
 
     /// Tells the layers what the statistics of the last batch were.
@@ -342,7 +359,7 @@ impl Mixed {
         }
     }
 
-    fn forward(&mut self, context: &mut Context<'_>, input: &Maps, (pooled, y): (&mut Maps, &mut Maps)) {
+    fn forward(&mut self, context: &mut Context<'_>, input: &Maps, (spare, y): (&mut Spare, &mut Maps)) {
         let [start_0, start_1, start_2, start_3] = self.starts;
         self.entry.forward(context, Input::Maps(input));
         self.entry.normalize(context, 0, (y, start_0));
@@ -352,10 +369,11 @@ impl Mixed {
             wide.forward(context, Input::Maps(reduced));
             wide.normalize(context, 0, (y, start));
         }
-        pooled.reshape(input.shape());
-        max_pool(context.team, input, self.pool, pooled);
-        self.branch_3.forward(context, Input::Maps(pooled));
+        let mut pooled = spare.take(input.shape());
+        max_pool(context.team, input, self.pool, &mut pooled);
+        self.branch_3.forward(context, Input::Maps(&pooled));
         self.branch_3.normalize(context, 0, (y, start_3));
+        spare.give_back(pooled);
     }
 
     /// From the gradient `dy` to those of the filters and, where it is wanted, of the input; `direct` are those that the
@@ -364,7 +382,7 @@ impl Mixed {
         &mut self,
         context: &mut Context<'_>,
         (input, dy, direct): (&Maps, &Maps, [Option<&Vec<f32>>; 2]),
-        (inner, dinput): (&mut Inner, Option<&mut Maps>),
+        (spare, dinput): (&mut Spare, Option<&mut Maps>),
     ) {
         let [start_0, start_1, start_2, start_3] = self.starts;
         self.entry.normalize_backward(context, 0, (dy, start_0));
@@ -372,23 +390,25 @@ impl Mixed {
             let (reduced, wide) = (&self.reduced[part - 1], &mut self.wide[part - 1]);
             wide.normalize_backward(context, 0, (dy, start));
             wide.backward_filter(context, Input::Maps(reduced));
-            inner.gradient.reshape(reduced.shape());
-            wide.backward_input(context, &mut inner.gradient);
-            add(&mut inner.gradient, direct[part - 1]);
-            self.entry.normalize_backward(context, part, (&inner.gradient, 0));
+            let mut dreduced = spare.take(reduced.shape());
+            wide.backward_input(context, &mut dreduced);
+            add(&mut dreduced, direct[part - 1]);
+            self.entry.normalize_backward(context, part, (&dreduced, 0));
+            spare.give_back(dreduced);
         }
         self.entry.backward_filter(context, Input::Maps(input));
         self.branch_3.normalize_backward(context, 0, (dy, start_3));
-        let Inner { pooled, gradient } = inner;
-        pooled.reshape(input.shape());
-        max_pool(context.team, input, self.pool, pooled);
-        self.branch_3.backward_filter(context, Input::Maps(pooled));
+        let mut pooled = spare.take(input.shape());
+        max_pool(context.team, input, self.pool, &mut pooled);
+        self.branch_3.backward_filter(context, Input::Maps(&pooled));
         if let Some(dinput) = dinput {
             self.entry.backward_input(context, dinput);
-            gradient.reshape(input.shape());
-            self.branch_3.backward_input(context, gradient);
-            max_pool_backward(context.team, (input, pooled), gradient, self.pool, dinput);
+            let mut dpooled = spare.take(input.shape());
+            self.branch_3.backward_input(context, &mut dpooled);
+            max_pool_backward(context.team, (input, &pooled), &dpooled, self.pool, dinput);
+            spare.give_back(dpooled);
         }
+        spare.give_back(pooled);
     }
 }
 

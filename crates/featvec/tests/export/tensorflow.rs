@@ -389,6 +389,9 @@ fn features_alone_and_labels() {
     assert_eq!(text.lines().collect::<Vec<_>>(), labels);
     let error = to_hub_module(&features, &named, &folder.path().join("x")).unwrap_err();
     assert!(error.to_string().contains("10 labels for 0 classes"), "{error}");
+    let broken = GraphOptions { labels: vec!["two\nlines".to_string(); CLASSES], ..options() };
+    let error = to_hub_module(module.variables(), &broken, &folder.path().join("x")).unwrap_err();
+    assert!(error.to_string().contains("not one line"), "{error}");
 }
 
 #[test]

@@ -78,6 +78,13 @@ impl OutputFolder {
         }
     }
 
+    /// A folder beside it for what a long run goes on from.
+    pub fn beside(&self, purpose: &str) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{purpose}"));
+        self.path.with_file_name(name)
+    }
+
     /// Writes `results`; the folder appears, or takes the place of the earlier one, when all of it is on the disk.
     ///
     /// # Errors

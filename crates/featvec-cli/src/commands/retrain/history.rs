@@ -9,9 +9,9 @@ use featvec::report::{Axis, Chart};
 /// Values of the pictures that are trained with and of those for validation, by name, as they changed.
 #[derive(Debug)]
 pub struct History {
-    /// What charts have from left to right.
+    /// What charts of new curves have from left to right.
     x: Axis,
-    curves: BTreeMap<(&'static str, Pictures), Vec<Point>>,
+    curves: BTreeMap<(&'static str, Pictures), (Axis, Vec<Point>)>,
 }
 
 /// Whose values.
@@ -36,19 +36,25 @@ impl History {
         History { x: Axis { name: x.to_string(), logarithmic }, curves: BTreeMap::new() }
     }
 
+    /// Charts of curves that begin from now on will have `x` from left to right, in equal steps.
+    pub fn continue_by(&mut self, x: &str) {
+        self.x = Axis { name: x.to_string(), logarithmic: false };
+    }
+
     /// Notes that `name` is `y` at `x`, which is step `step`.
     pub fn add(&mut self, (name, pictures): (&'static str, Pictures), (step, x): (usize, f64), y: f64) {
         let step = i64::try_from(step).unwrap_or(i64::MAX);
-        self.curves.entry((name, pictures)).or_default().push(Point { step, x, y });
+        let (_, points) = self.curves.entry((name, pictures)).or_insert_with(|| (self.x.clone(), Vec::new()));
+        points.push(Point { step, x, y });
     }
 
     /// A chart for each name.
     pub fn charts(&self) -> Vec<Chart> {
         let mut charts: BTreeMap<&str, Chart> = BTreeMap::new();
-        for ((name, pictures), points) in &self.curves {
+        for ((name, pictures), (axis, points)) in &self.curves {
             let chart = charts.entry(name).or_insert_with(|| Chart {
                 title: name.replace('_', " "),
-                x: self.x.clone(),
+                x: axis.clone(),
                 series: Vec::new(),
                 y_range: None,
             });
@@ -63,7 +69,7 @@ impl History {
         let write = || -> std::io::Result<Vec<u8>> {
             let mut events = EventWriter::new(Vec::new(), now)?;
             let mut last = 0;
-            for ((name, of), points) in &self.curves {
+            for ((name, of), (_, points)) in &self.curves {
                 for point in points.iter().filter(|_| *of == pictures) {
                     events.scalars(now, point.step, &[(name, point.y as f32)])?;
                     last = last.max(point.step);

@@ -7,8 +7,6 @@ use featvec::evaluate::Evaluation;
 use featvec::head::Head;
 use featvec::split::Split;
 
-use super::training::Trained;
-
 /// What the head makes of some of the pictures.
 #[derive(Debug)]
 pub struct Judged<'a> {
@@ -26,14 +24,14 @@ pub type Vectors = [Option<Vec<f32>>];
 impl<'a> Judged<'a> {
     /// Of the test pictures; where there are none, of the validation pictures, by the head that has not seen them; where
     /// there are none either, of those that it was trained with.
-    pub fn new(set: &'a DataSet, vectors: &Vectors, trained: &Trained) -> Judged<'a> {
+    pub fn new(set: &'a DataSet, vectors: &Vectors, (head, apart): (&Head, &Head)) -> Judged<'a> {
         let of = |split, head| Judged::of(split, (set, vectors), head);
-        let test = of(Split::Test, &trained.head);
+        let test = of(Split::Test, head);
         if !test.pictures.is_empty() {
             return test;
         }
-        let validation = of(Split::Validation, &trained.apart);
-        if validation.pictures.is_empty() { of(Split::Training, &trained.head) } else { validation }
+        let validation = of(Split::Validation, apart);
+        if validation.pictures.is_empty() { of(Split::Training, head) } else { validation }
     }
 
     /// Of the pictures of `split`, by `head`.

@@ -55,7 +55,8 @@ fn lossy(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn share(share: Share) -> Value {
+/// A share of pictures, with its 95 % interval.
+pub fn share(share: Share) -> Value {
     let value = (share.total > 0).then(|| share.value());
     json!({ "value": value, "count": share.count, "of": share.total, "interval_95": share.interval() })
 }

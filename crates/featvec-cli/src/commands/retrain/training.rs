@@ -22,7 +22,7 @@ pub struct TrainingArgs {
 
     /// Let every class count the same, however many pictures it has
     #[arg(long)]
-    balance: bool,
+    pub balance: bool,
 
     /// Keep the head that has not seen the validation pictures, instead of fitting it again with them
     #[arg(long)]
@@ -48,9 +48,9 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", default_value = "10", requires = "sgd")]
     validate_every: NonZeroUsize,
 
-    /// Where random numbers begin: the same seed, the same head
-    #[arg(long, value_name = "N", default_value = "0", requires = "sgd")]
-    seed: u64,
+    /// Where the random numbers of --sgd and --fine-tune begin: the same seed, the same result
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
 }
 
 /// A trained head, and how it came about.
@@ -224,6 +224,6 @@ impl TrainingArgs {
     }
 }
 
-fn positive(text: &str) -> Result<f64, &'static str> {
+pub fn positive(text: &str) -> Result<f64, &'static str> {
     text.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0).ok_or("a positive number is needed")
 }

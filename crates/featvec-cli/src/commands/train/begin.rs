@@ -5,6 +5,7 @@ use featvec::extractor::{FeatureExtractor, RunOptions};
 use featvec::network::{Network, Variant};
 use featvec::source::{self, Source};
 use featvec::teacher::{Teacher, TeacherOptions};
+use featvec::train::frozen_but;
 use featvec::variables::{BeginFrom, Trained, Variables};
 use featvec::{Error, ErrorKind, Module, Precision, Result};
 
@@ -146,28 +147,7 @@ impl BeginArgs {
     /// # Errors
     /// A scope that no variable is in.
     pub fn frozen(&self, variables: &Variables) -> Result<Vec<String>> {
-        if self.trainable_scopes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let scope = format!("{}/", variables.network.variant.scope());
-        let is_in = |name: &str, prefix: &str| {
-            name.starts_with(prefix) || name.strip_prefix(&scope).is_some_and(|name| name.starts_with(prefix))
-        };
-        let names: Vec<String> = variables
-            .named()
-            .map(|(name, ..)| name)
-            // Moving averages are not trained, and follow the batches as long as they normalise by them.
-            .filter(|name| !name.contains("/moving_"))
-            .collect();
-        for prefix in &self.trainable_scopes {
-            if !names.iter().any(|name| is_in(name, prefix)) {
-                let message = format!("no variable that is trained begins with {prefix:?}");
-                return Err(Error::new(ErrorKind::Argument, "", message)
-                    .with_hint("`featvec inspect --all-variables` lists the names"));
-            }
-        }
-        let trained = |name: &String| self.trainable_scopes.iter().any(|prefix| is_in(name, prefix));
-        Ok(names.into_iter().filter(|name| !trained(name)).collect())
+        frozen_but(variables, &self.trainable_scopes)
     }
 
     fn load(&self, handle: &str, talk: &Talk) -> Result<Module> {

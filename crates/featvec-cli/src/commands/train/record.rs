@@ -7,36 +7,42 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use featvec::events::{EventWriter, event_file_name};
+use featvec::labels::LABELS_FILE;
 use featvec::training::Step;
 use featvec::{Error, ErrorKind, Result};
 
 use crate::staged::Staged;
 
-/// Names of the classes, one a line.
-const LABELS: &str = "labels.txt";
 /// The options that a run depends on, as they were the last time.
 const OPTIONS: &str = "options.json";
 
 /// Options by name.
 pub type Options = BTreeMap<String, String>;
 
-/// Writes `options` to the folder of a run, and returns those that an earlier run there had otherwise.
-///
-/// # Errors
-/// A folder that cannot be written to.
-pub fn options(folder: &Path, options: &Options) -> Result<Vec<String>> {
-    let path = folder.join(OPTIONS);
+/// Whether a run has written its options to `folder`.
+pub fn is_in(folder: &Path) -> bool {
+    folder.join(OPTIONS).is_file()
+}
+
+/// Those of `options` that an earlier run in `folder` had otherwise, a sentence each.
+pub fn changed(folder: &Path, options: &Options) -> Vec<String> {
     // What cannot be read says nothing.
-    let text = fs::read_to_string(&path).unwrap_or_default();
+    let text = fs::read_to_string(folder.join(OPTIONS)).unwrap_or_default();
     let before: Options = serde_json::from_str(&text).unwrap_or_default();
     let changed = options.iter().filter_map(|(name, value)| {
         let old = before.get(name).filter(|old| *old != value)?;
         Some(format!("{name} was {old} and is {value}"))
     });
-    let changed = changed.collect();
+    changed.collect()
+}
+
+/// Writes `options` to the folder of a run.
+///
+/// # Errors
+/// A folder that cannot be written to.
+pub fn options(folder: &Path, options: &Options) -> Result<()> {
     let text = serde_json::to_string_pretty(options).expect("texts by name");
-    write(&path, text.as_bytes())?;
-    Ok(changed)
+    write(&folder.join(OPTIONS), text.as_bytes())
 }
 
 /// Writes the labels of a run to its folder.
@@ -44,7 +50,7 @@ pub fn options(folder: &Path, options: &Options) -> Result<Vec<String>> {
 /// # Errors
 /// Other labels there; a folder that cannot be written to.
 pub fn labels(folder: &Path, classes: &[String]) -> Result<()> {
-    let path = folder.join(LABELS);
+    let path = folder.join(LABELS_FILE);
     let text: String = classes.iter().map(|class| format!("{class}\n")).collect();
     match fs::read_to_string(&path) {
         Ok(before) if before == text => Ok(()),
