@@ -13,6 +13,7 @@ mod fit;
 mod layers;
 mod parallel;
 mod progress;
+mod refine;
 mod student;
 mod views;
 mod worker;
@@ -25,6 +26,7 @@ use ndarray::{Array2, Axis};
 
 pub use agreement::{Agreement, measure};
 pub use progress::Progress;
+pub use refine::{RefineOptions, refine};
 
 use crate::network::{Body, Conv, Mixed, Network, Variant};
 use crate::random::Random;
@@ -79,6 +81,15 @@ struct Twins {
     student: Map,
 }
 
+/// A student and how it compares with its teacher.
+#[derive(Clone, Debug)]
+pub struct Student {
+    /// Its numbers.
+    pub variables: Variables,
+    /// For each stage, what its channels are to be multiplied by to be those of the teacher.
+    pub scales: Vec<Vec<f64>>,
+}
+
 /// Makes the student of `teacher` from the photographs `paths`.
 ///
 /// # Errors
@@ -90,7 +101,7 @@ pub fn distill(
     paths: &[PathBuf],
     options: &DistillOptions,
     (progress, fail): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Path, &Error)),
-) -> Result<Variables> {
+) -> Result<Student> {
     let classes = match teacher.network {
         Network { variant: Variant::Paper, classes: Some(classes) } => classes,
         Network { variant: Variant::Paper, classes: None } => {
@@ -134,7 +145,8 @@ pub fn distill(
         }
     }
     let fitted: Vec<Fitted> = course.fitted.into_values().collect();
-    Ok(student::with_statistics(network, teacher, &fitted))
+    let (variables, scales) = student::with_statistics(network, teacher, &fitted);
+    Ok(Student { variables, scales })
 }
 
 /// Parts the photographs `paths` into those that are held out, a share of them, and those to learn from; which is which

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use featvec::distill::{DistillOptions, distill, hold_out, measure};
+use featvec::distill::{
+    DistillOptions, Progress, RefineOptions, Student, distill, hold_out, measure, refine,
+};
 use featvec::extractor::{FeatureExtractor, RunOptions};
 use featvec::network::{Network, Variant};
 use featvec::pictures::Preparation;
@@ -73,6 +75,7 @@ fn options() -> DistillOptions {
 
 fn make(teacher: &Variables, paths: &[PathBuf], options: &DistillOptions) -> Result<Variables, Error> {
     distill(teacher, paths, options, (&mut |_| {}, &mut |_, error| panic!("{error}")))
+        .map(|student| student.variables)
 }
 
 fn same(a: &Variables, b: &Variables) -> bool {
@@ -104,7 +107,7 @@ fn a_student_is_the_same_on_any_threads_and_after_a_break() {
     // With all layers there, photographs are not looked at again.
     let mut told = 0;
     let whole = distill(&teacher, &paths, &options, (&mut |_| told += 1, &mut |_, _| {})).unwrap();
-    assert!(same(&student, &whole));
+    assert!(same(&student, &whole.variables));
     assert_eq!(told, student.convs.len());
 
     let error = make(&teacher, &paths, &DistillOptions { seed: 1, ..options.clone() }).unwrap_err();
@@ -164,6 +167,53 @@ fn the_student_is_near_its_teacher_and_its_statistics_are_true() {
     let image = Tensor::new([1, 224, 224, 3], vec![0.5; 224 * 224 * 3]).unwrap();
     let logits = student.run(&image, Mode::Inference, &[Value::Logits]).unwrap().remove(0);
     assert!(logits.data()[1..].iter().all(|logit| *logit > logits.data()[0]), "background is the likeliest");
+}
+
+#[test]
+fn a_student_that_learns_by_gradients_comes_nearer_and_a_break_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (teacher, paths) = (teacher(), photographs(folder.path(), 4));
+    let few = DistillOptions { views: NonZeroUsize::MIN, passes: NonZeroUsize::MIN, ..options() };
+    let student = distill(&teacher, &paths, &few, (&mut |_| {}, &mut |_, error| panic!("{error}"))).unwrap();
+    let teacher = FeatureExtractor::new(teacher, &RunOptions::default()).unwrap();
+    let options = RefineOptions {
+        steps: 6,
+        batch: NonZeroUsize::new(4).unwrap(),
+        learning_rate: 1e-3,
+        threads: NonZeroUsize::MIN,
+        checkpoints: Some(folder.path().join("steps")),
+        checkpoint_every: NonZeroU64::new(2).unwrap(),
+        ..RefineOptions::default()
+    };
+    let learn = |options: &RefineOptions| {
+        let mut losses = Vec::new();
+        let mut progress = |progress| match progress {
+            Progress::Step { step, loss } => losses.push((step, loss)),
+            other => panic!("{other:?}"),
+        };
+        let told = (&mut progress as &mut dyn FnMut(_), &mut |_: &Path, error: &Error| panic!("{error}"));
+        let Student { variables, scales } =
+            refine(&teacher, student.clone(), &paths, options, (told.0, told.1)).unwrap();
+        assert_eq!(scales, student.scales);
+        (variables, losses)
+    };
+    let (straight, losses) = learn(&options);
+    assert_eq!(losses.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert!(losses[5].1 < 0.9 * losses[0].1, "{losses:?}");
+    let same_classes =
+        straight.logits.iter().zip(&student.variables.logits).all(|(a, b)| a.weights == b.weights);
+    assert!(same_classes && !same(&straight, &student.variables));
+
+    // As a run leaves it that was killed after step 4; it goes on with other threads.
+    let steps = fs::read_dir(folder.path().join("steps")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(steps.join("model.ckpt-6.index")).unwrap();
+    let (resumed, losses) =
+        learn(&RefineOptions { threads: NonZeroUsize::new(2).unwrap(), ..options.clone() });
+    assert_eq!(losses.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [5, 6]);
+    assert!(same(&straight, &resumed));
+
+    let (none, losses) = learn(&RefineOptions { steps: 0, ..options });
+    assert!(losses.is_empty() && same(&none, &student.variables));
 }
 
 #[test]

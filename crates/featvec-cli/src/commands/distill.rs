@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use featvec::distill::{Agreement, DistillOptions, Progress, distill, hold_out, measure};
+use featvec::distill::{
+    Agreement, DistillOptions, Progress, RefineOptions, distill, hold_out, measure, refine,
+};
 use featvec::export::{GraphOptions, to_hub_module};
 use featvec::extractor::{FeatureExtractor, RunOptions};
 use featvec::network::DEFAULT_SIZE;
@@ -24,12 +26,14 @@ use crate::talk::Talk;
 Examples:
   featvec distill --teacher bvlc_googlenet.caffemodel photos/ -o student
   featvec distill --teacher bvlc_googlenet.caffemodel --views 4 --seed 7 --held-out 5 photos/ -o student
+  featvec distill --teacher bvlc_googlenet.caffemodel --steps 1000 photos/ -o student
   featvec classify --module student dog.jpg
 
 The photographs need no labels; some hundreds of all kinds of things are enough. Layer by layer, each
 convolution of the student is fitted by least squares to what the teacher computes at the same place.
-After each stage the layers done so far are kept in OUTPUT.partial; the same command goes on from
-there after a break. The result is the folder of a TF1 Hub module with feature vectors and, behind a
+With --steps the whole student then learns by gradients to have the teacher's maps, feature vectors and
+probabilities. What is done so far is kept in OUTPUT.partial; the same command goes on from there after
+a break. The result is the folder of a TF1 Hub module with feature vectors and, behind a
 background class, the teacher's classes. How near it comes to the teacher is measured on the pictures
 held out.")]
 pub struct Distill {
@@ -61,6 +65,18 @@ pub struct Distill {
     #[arg(long, value_name = "N", default_value_t = DistillOptions::default().passes)]
     passes: NonZeroUsize,
 
+    /// Steps of learning by gradients afterwards; 32 views each take seconds
+    #[arg(long, value_name = "N", default_value_t = RefineOptions::default().steps)]
+    steps: u64,
+
+    /// Views in a step
+    #[arg(long, value_name = "N", default_value_t = RefineOptions::default().batch)]
+    batch: NonZeroUsize,
+
+    /// Learning rate of the first step, from which it falls to nothing
+    #[arg(long, value_name = "X", default_value_t = RefineOptions::default().learning_rate.into(), value_parser = positive)]
+    learning_rate: f64,
+
     /// Percent of the photographs that are kept from the student and only measured on
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=90))]
     held_out: u8,
@@ -80,8 +96,10 @@ pub struct Distill {
 impl Distill {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         refuse_full_folder(&self.output)?;
-        let options = self.options();
+        let partial = self.partial();
+        let (options, refine_options) = (self.options(&partial), self.refine_options(&partial));
         let mut failed = 0;
+        fs::create_dir_all(&partial).map_err(|error| Error::io(line::shown(&partial), error))?;
         let mut fail = |path: &Path, error: &Error| {
             talk.failure(format_args!("{}: {error}", line::shown(path)));
             failed += 1;
@@ -103,7 +121,7 @@ impl Distill {
 
         let layers = teacher.variables().network.convs().len();
         talk.begin(taught.len());
-        let mut read = 0;
+        let (mut read, mut begun) = (0, None);
         let mut progress = |progress| match progress {
             Progress::Pictures { done } => {
                 talk.advance(done - read);
@@ -114,10 +132,21 @@ impl Distill {
                 }
             }
             Progress::Fitted { .. } => talk.advance(1),
+            Progress::Step { step, .. } => {
+                if begun.is_none() {
+                    talk.begin(self.steps as usize);
+                }
+                talk.advance((step - begun.replace(step).unwrap_or(0)) as usize);
+            }
         };
         let student = distill(teacher.variables(), &taught, &options, (&mut progress, &mut fail));
+        let student = student.and_then(|student| {
+            let talk =
+                (&mut progress as &mut dyn FnMut(Progress), &mut fail as &mut dyn FnMut(&Path, &Error));
+            refine(teacher.extractor(), student, &taught, &refine_options, talk)
+        });
         talk.end();
-        let student = student?;
+        let student = student?.variables;
 
         let labels = student.network.classes.and_then(Labels::imagenet);
         let names = |labels: Labels| {
@@ -125,9 +154,7 @@ impl Distill {
         };
         let graph = GraphOptions { labels: labels.map(names).unwrap_or_default(), ..GraphOptions::default() };
         to_hub_module(&student, &graph, &self.output)?;
-        if let Some(file) = &options.checkpoint {
-            let _ = fs::remove_file(file); // of no further use, but it does no harm either
-        }
+        let _ = fs::remove_dir_all(&partial); // of no further use, but it does no harm either
         talk.note(format_args!(
             "wrote {}: made from {} photographs, {} views each",
             line::shown(&self.output),
@@ -145,10 +172,15 @@ impl Distill {
         Ok(Outcome::of(failed))
     }
 
-    fn options(&self) -> DistillOptions {
+    /// The folder of what is done so far.
+    fn partial(&self) -> PathBuf {
+        let mut name = self.output.clone().into_os_string();
+        name.push(".partial");
+        name.into()
+    }
+
+    fn options(&self, partial: &Path) -> DistillOptions {
         let defaults = DistillOptions::default();
-        let mut checkpoint = self.output.clone().into_os_string();
-        checkpoint.push(".partial");
         DistillOptions {
             views: self.views,
             pixels: self.pixels,
@@ -156,7 +188,20 @@ impl Distill {
             passes: self.passes,
             seed: self.seed,
             threads: self.threads.unwrap_or(defaults.threads),
-            checkpoint: Some(checkpoint.into()),
+            checkpoint: Some(partial.join("layers.safetensors")),
+            ..defaults
+        }
+    }
+
+    fn refine_options(&self, partial: &Path) -> RefineOptions {
+        let defaults = RefineOptions::default();
+        RefineOptions {
+            steps: self.steps,
+            batch: self.batch,
+            learning_rate: self.learning_rate as f32,
+            seed: self.seed,
+            threads: self.threads.unwrap_or(defaults.threads),
+            checkpoints: Some(partial.to_owned()),
             ..defaults
         }
     }

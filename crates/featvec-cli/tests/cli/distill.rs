@@ -23,7 +23,21 @@ fn a_student_is_a_module_that_classifies() {
     let broken = folder.path().join("broken.jpg");
     fs::write(&broken, "no picture").unwrap();
     let output = folder.path().join("student");
-    let few = ["--views", "1", "--pixels", "20", "--passes", "1", "--held-out", "33"].map(OsStr::new);
+    let few = [
+        "--views",
+        "1",
+        "--pixels",
+        "20",
+        "--passes",
+        "1",
+        "--held-out",
+        "33",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+    ]
+    .map(OsStr::new);
     let inputs = [parrot.as_os_str(), cat.as_os_str(), broken.as_os_str()];
     let run = distill(&teacher, &output, &[&few[..], &inputs].concat()).exits(1);
     run.says("broken.jpg").says("wrote ").says("next: featvec classify --module");
@@ -57,6 +71,7 @@ fn what_cannot_work_is_said_before_the_work() {
     assert!(!output.exists());
 
     // A place for what is done so far that cannot be written to.
-    fs::create_dir(folder.path().join("student.partial")).unwrap();
+    fs::remove_dir_all(folder.path().join("student.partial")).unwrap();
+    fs::write(folder.path().join("student.partial"), "").unwrap();
     distill(&teacher, &output, &[cat.as_os_str()]).exits(2).says("student.partial");
 }

@@ -15,4 +15,11 @@ pub enum Progress {
         /// The squared error left behind its ReLU, as a part of the squares of what the teacher computes there.
         error: f64,
     },
+    /// A step of refining is done.
+    Step {
+        /// Steps until now.
+        step: u64,
+        /// The loss before this step.
+        loss: f64,
+    },
 }

@@ -49,7 +49,13 @@ fn centre(filter: &Filter, from: [usize; 4], to: [usize; 4]) -> Filter {
 ///
 /// Batch normalisation has no factor to learn, so each output leaves it with variance 1 at the photographs; the next layers'
 /// filters, and those of the classes, make up for that. Moving averages are the statistics of the photographs.
-pub(super) fn with_statistics(network: Network, teacher: &Variables, fitted: &[Fitted]) -> Variables {
+///
+/// Also what each channel of each stage's result has been divided by.
+pub(super) fn with_statistics(
+    network: Network,
+    teacher: &Variables,
+    fitted: &[Fitted],
+) -> (Variables, Vec<Vec<f64>>) {
     let epsilon = network.variant.epsilon();
     let rest = (1.0 + f64::from(epsilon)).sqrt();
     // What each channel of the current map has been divided by.
@@ -77,6 +83,7 @@ pub(super) fn with_statistics(network: Network, teacher: &Variables, fitted: &[F
         variance.iter().zip(&deviations).map(|(v, d)| d * (v / d / d + f64::from(epsilon)).sqrt()).collect()
     };
     let mut index = 0;
+    let mut stages = Vec::new();
     for stage in network.stages() {
         match stage.body {
             Body::MaxPool(_) => {}
@@ -95,9 +102,10 @@ pub(super) fn with_statistics(network: Network, teacher: &Variables, fitted: &[F
                 index += 6;
             }
         }
+        stages.push(scales.clone());
     }
     let logits = teacher.logits.as_ref().map(|logits| with_background(logits, &scales));
-    Variables { network, affine: network.variant.affine(), epsilon, convs, logits }
+    (Variables { network, affine: network.variant.affine(), epsilon, convs, logits }, stages)
 }
 
 /// The teacher's classes behind a background class that is never the likeliest, for features divided by `scales`.

@@ -63,6 +63,47 @@ fn part(image: &Rgb8, random: Random) -> Rgb8 {
     Rgb8::from_pixels(width, height, data).expect("as many bytes as pixels")
 }
 
+/// A part of the picture in the file `path`, mirrored half of the time, in colours that are a little different.
+///
+/// # Errors
+/// Those of [`Preparation::prepare`].
+pub(super) fn varied(path: &Path, random: Random) -> Result<Vec<f32>> {
+    let image = Preparation::new(Preset::KerasPil, SIZE).decode(path)?.image;
+    let [h, w] = SIZE;
+    let mut out = vec![0.0; h * w * 3];
+    let preset = if random.uniform(10) < 0.5 { Preset::KerasPil } else { Preset::Tf1Retrain };
+    preset.prepare(&part(&image, random), h, w, &mut out);
+    let spread = |index: usize, most: f32| most * (2.0 * random.uniform(index) - 1.0);
+    let contrast = 1.0 + spread(11, 0.2);
+    let factors = [12, 13, 14].map(|index| contrast * (1.0 + spread(index, 0.08)));
+    let offset = 0.5 * (1.0 - contrast) + spread(15, 0.08);
+    for pixel in out.chunks_exact_mut(3) {
+        pixel.iter_mut().zip(factors).for_each(|(x, factor)| *x = (*x * factor + offset).clamp(0.0, 1.0));
+    }
+    Ok(out)
+}
+
+/// Sets a rectangle of `other` into `view`, at its place.
+pub(super) fn set_in(view: &mut [f32], other: &[f32], random: Random) {
+    let [h, w] = SIZE;
+    let side = |len: usize, index| ((0.35 + 0.45 * random.uniform(index)) * len as f32) as usize;
+    let (height, width) = (side(h, 0), side(w, 1));
+    let (top, left) = (random.below(2, h - height + 1), random.below(3, w - width + 1));
+    for y in top..top + height {
+        let row = (y * w + left) * 3..(y * w + left + width) * 3;
+        view[row.clone()].copy_from_slice(&other[row]);
+    }
+}
+
+/// All of a view but the first `skipped` rows and columns, and as much less at the end as makes it one pixel smaller.
+pub(super) fn cut(view: &[f32], skipped: usize) -> impl Iterator<Item = f32> {
+    let [h, w] = DEFAULT_SIZE;
+    (skipped..skipped + h).flat_map(move |y| {
+        let start = (y * SIZE[1] + skipped) * 3;
+        view[start..start + w * 3].iter().copied()
+    })
+}
+
 /// What a network that reads pictures scaled by `affine` is given of a view: all but the first `skipped` rows and columns,
 /// and as much less at the end as makes it one pixel smaller than the view.
 pub(super) fn crop(view: &[f32], skipped: usize, affine: &Affine) -> Map {
