@@ -24,7 +24,8 @@ impl CompactFile {
             ("scalar", vec![], vec![7.0]),
         ]
         .map(|(name, shape, values)| {
-            let tensor = Tensor::new(shape, TensorData::F32(values)).expect("as many values as the shape says");
+            let tensor =
+                Tensor::new(shape, TensorData::F32(values)).expect("as many values as the shape says");
             (name.to_string(), tensor)
         });
         let about = vec![("what".to_string(), "a few tensors".to_string())];

@@ -38,7 +38,7 @@ Examples:
   featvec bench --assert
   featvec bench --precision f32,int8 --batch 32
   featvec bench --train
-  featvec bench --accuracy photos/ --module bvlc_googlenet.caffemodel
+  featvec bench --accuracy photos/
 
 Runs of the network take turns with a loop of multiply-adds on the same threads. % of peak is the
 rate of the first, counted as direct convolution, in units of the second; spread is the
