@@ -217,8 +217,9 @@ impl Export {
             Format::SavedModel | Format::FrozenGraph => "",
             _ => ", and run on a picture",
         };
+        let rounding = if self.format == Format::Compact { " (filters within their rounding)" } else { "" };
         talk.note(format_args!(
-            "wrote {}: {} variables, {} numbers; read back and compared, number by number{run}",
+            "wrote {}: {} variables, {} numbers; read back and compared, number by number{rounding}{run}",
             line::shown(&self.output),
             variables.network.variables().len(),
             grouped(variables.network.parameters() as u64),

@@ -99,7 +99,7 @@ fn a_file_of_its_name_is_reached_with_a_dot() {
     here(&["classify", "--module", "builtin", photo.to_str().unwrap()]).exits(0);
     here(&["inspect", "./builtin"]).exits(2).says("neither a module nor a checkpoint in it");
     here(&["export", "--format", "checkpoint-v1", "-o", "builtin/x"]).exits(0);
-    here(&["fetch", "builtin"]).exits(2).says("in the program, not in a file");
+    here(&["fetch", "builtin"]).exits(1).says("in the program, not in a file");
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn another_version_is_refused_by_its_number() {
 #[test]
 fn a_file_without_the_magic_is_refused() {
     let mut other = file(&header(&[]), &[]);
-    other[5] = b'\n';
+    other[4] = b'\n';
     assert_error(open(other), ErrorKind::Corrupt, "does not begin as a compact module");
 }
 
