@@ -14,7 +14,7 @@ use featvec::variables::Variables;
 use featvec::{ErrorKind, Limits, LoadOptions, Module, Tensor};
 use featvec_formats::{Attr, Graph, HubModule, Input, MetaGraph, Node, SavedModel, TensorName, TensorProto};
 
-use crate::support::{CLASSES, numbers, paper, slim};
+use crate::support::{CLASSES, load, numbers, paper, slim};
 
 const SIZE: [usize; 2] = [64, 96];
 
@@ -322,7 +322,7 @@ fn a_compact_module_is_nearly_the_same_and_small() {
     for module in [slim(folder.path()), paper(folder.path())] {
         let (path, again) = (folder.path().join("x.fvm"), folder.path().join("again.fvm"));
         to_compact(module.variables(), &about, &path).unwrap();
-        let compact = open(&path);
+        let compact = load(&path);
         assert_eq!((compact.format(), compact.about()), (Format::Compact, &about[..]));
         assert_eq!(compact.variables().network, module.variables().network);
         let bytes = std::fs::read(&path).unwrap();
