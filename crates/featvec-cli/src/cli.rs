@@ -17,8 +17,8 @@ use crate::talk::Talk;
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  featvec embed --module feature_vector.tar.gz -o vectors.npy photos/
-  featvec classify --module bvlc_googlenet.caffemodel dog.jpg
+  featvec embed -o vectors.npy photos/
+  featvec classify dog.jpg
   featvec inspect feature_vector.tar.gz
 
 Exit codes: 0 all done, 1 some inputs failed, 2 could not start or go on, 130 interrupted."

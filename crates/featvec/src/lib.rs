@@ -11,6 +11,7 @@ mod ahead;
 pub mod augment;
 pub mod batches;
 pub mod bench;
+pub mod builtin;
 pub mod cache;
 pub mod calibration;
 pub mod checkpoints;

@@ -17,7 +17,7 @@ use crate::talk::Talk;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  featvec embed --module feature_vector.tar.gz -o vectors.npy photos/ more/*.jpg
+  featvec embed -o vectors.npy photos/ more/*.jpg
   find photos -name '*.png' | featvec embed --module module/ -o vectors.csv -
   featvec embed --module module/ --preset keras-pil --normalize cat.jpg dog.jpg
   featvec embed --module module/ --endpoint global_pool -o pooled.npy batch.npy

@@ -1,6 +1,7 @@
 //! The program as its users meet it: the real binary, its output, its exit codes and its files.
 
 mod bench;
+mod builtin;
 mod cache;
 mod classify;
 mod compare;
