@@ -116,7 +116,7 @@ impl Distill {
         }
         let mut load = LoadArgs::inference(self.fetch);
         load.threads = self.threads;
-        let teacher = load.load(Some(&self.teacher), (Default::default(), false), talk)?;
+        let teacher = load.load(&self.teacher, (Default::default(), false), talk)?;
         let (held_out, taught) = hold_out(&photographs, f64::from(self.held_out) / 100.0, self.seed);
 
         let layers = teacher.variables().network.convs().len();
