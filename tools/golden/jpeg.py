@@ -5,6 +5,7 @@
 
 The writer here works on coefficients, not on pictures: any sampling, any scan script, any values. A fixture is NAME.jpg and
 either NAME.fast.rgb and NAME.accurate.rgb (TensorFlow's pixels, rows of RGB) or nothing more where TensorFlow refuses the file.
+NAME.ratio2.rgb, NAME.ratio4.rgb and NAME.ratio8.rgb are the pixels shrunk while decoding, also of two of Pillow's files.
 """
 
 import os
@@ -347,6 +348,12 @@ def main(folder):
                 print(f"{name}: refused")
                 continue
             (folder / f"{name}.{suffix}.rgb").write_bytes(pixels.tobytes())
+    shrunk = [folder / f"{name}.jpg" for name, _ in fixtures()] + [folder / "420.jpg", folder / "422.jpg"]
+    for path in shrunk:
+        for ratio in (2, 4, 8):
+            if path.with_suffix(".fast.rgb").exists():
+                pixels = tf.raw_ops.DecodeJpeg(contents=path.read_bytes(), channels=3, ratio=ratio, dct_method="INTEGER_FAST")
+                path.with_suffix(f".ratio{ratio}.rgb").write_bytes(pixels.numpy().tobytes())
 
 
 if __name__ == "__main__":

@@ -6,36 +6,56 @@ use crate::markers::Marker;
 
 /// Reads bits, highest first, up to the next marker, and zeros for ever after: that is what libjpeg feeds its
 /// decoder, and what TensorFlow therefore shows of damaged pictures.
+///
+/// The data are copied ahead to a buffer without the stuffed zeros, so that bits are taken from it without looking
+/// for markers.
 #[derive(Debug)]
 pub(crate) struct BitReader<'a> {
     data: &'a [u8],
+    /// Byte of the file after the last one copied.
     at: usize,
+    marker: Option<Marker>,
+    at_end: bool,
+    /// What was copied, up to `end`; zeros follow it where a marker or the end of the file does.
+    buffer: Box<[u8; BUFFER_BYTES]>,
+    end: usize,
+    /// Byte of the buffer that is loaded next.
+    next: usize,
     /// The next `available` bits at the top; below them there may be a part of the byte that is loaded next.
     window: u64,
     available: u32,
-    /// How many of the available bits were made up, at the marker.
-    made_up: u32,
-    marker: Option<Marker>,
-    at_end: bool,
 }
 
-/// Bits that a refill makes available at least; a code and its magnitude take at most 32.
-const ENOUGH: u32 = 32;
+const BUFFER_BYTES: usize = 1 << 14;
+
+/// More than an MCU can take: ten blocks of 64 codes of 17 bits, each with 15 more.
+const MCU_BYTES: usize = 1 << 12;
 
 impl<'a> BitReader<'a> {
     pub(crate) fn new(data: &'a [u8], at: usize) -> Self {
-        Self { data, at, window: 0, available: 0, made_up: 0, marker: None, at_end: false }
+        let buffer = Box::new([0; BUFFER_BYTES]);
+        Self { data, at, marker: None, at_end: false, buffer, end: 0, next: 0, window: 0, available: 0 }
     }
 
     /// Drops what is left and goes on reading after `at`, or stays before a marker that is still to be
     /// served.
     pub(crate) fn restart(&mut self, at: usize, marker: Option<Marker>) {
-        *self = Self { marker, ..Self::new(self.data, at) };
+        (self.at, self.marker, self.at_end) = (at, marker, false);
+        (self.end, self.next, self.window, self.available) = (0, 0, 0, 0);
+        self.buffer[..MCU_BYTES].fill(0);
     }
 
-    /// Byte after the last one loaded.
+    /// A byte of the file before which there is no marker that has not been met.
     pub(crate) fn position(&self) -> usize {
         self.at
+    }
+
+    /// The byte of the file that is being decoded.
+    pub(crate) fn byte(&self) -> usize {
+        let taken = (self.next - self.available as usize / 8).min(self.end);
+        let left = &self.buffer[taken..self.end];
+        let stuffed = left.iter().filter(|&&byte| byte == 0xFF).count();
+        self.at.saturating_sub(left.len() + stuffed + if self.marker.is_some() { 2 } else { 0 })
     }
 
     /// The marker that ended the data, if one was met.
@@ -43,9 +63,14 @@ impl<'a> BitReader<'a> {
         self.marker
     }
 
+    fn has_ended(&self) -> bool {
+        self.marker.is_some() || self.at_end
+    }
+
     /// True once bits were used that the data does not have.
+    #[inline]
     pub(crate) fn exhausted(&self) -> bool {
-        self.available < self.made_up
+        8 * self.next > 8 * self.end + self.available as usize
     }
 
     /// Fails where the file ends without any marker: what follows cannot be a picture that TensorFlow
@@ -58,43 +83,43 @@ impl<'a> BitReader<'a> {
         Ok(())
     }
 
+    /// Makes sure that the buffer holds an MCU; to be called before each one.
     #[inline]
-    pub(crate) fn refill(&mut self) {
-        if self.available >= ENOUGH {
-            return;
+    pub(crate) fn begin_mcu(&mut self) {
+        if self.next + MCU_BYTES > self.end && !self.has_ended() {
+            self.fill();
         }
-        if let Some(bytes) = self.data.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let next = u64::from_be_bytes(*bytes);
-            // Without FF among the next eight bytes there is neither stuffing nor a marker.
-            let has_ff = (!next).wrapping_sub(0x0101_0101_0101_0101) & next & 0x8080_8080_8080_8080;
-            if has_ff == 0 && self.marker.is_none() {
-                self.window |= next >> self.available;
-                self.at += ((63 - self.available) / 8) as usize;
-                self.available |= 56;
-                return;
-            }
-        }
-        self.refill_bytewise();
     }
 
     #[cold]
-    fn refill_bytewise(&mut self) {
-        while self.available <= 56 {
-            if let Some(byte) = self.next_byte() {
-                self.window |= u64::from(byte) << (56 - self.available);
-                self.available += 8;
-            } else {
-                self.made_up += 63 - self.available;
-                self.available = 63;
+    fn fill(&mut self) {
+        let start = self.next.min(self.end);
+        self.buffer.copy_within(start..self.end, 0);
+        (self.end, self.next) = (self.end - start, self.next - start);
+        while self.end < BUFFER_BYTES - MCU_BYTES {
+            if let Some(bytes) = self.data.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+                self.buffer[self.end..self.end + 8].copy_from_slice(bytes);
+                let word = u64::from_le_bytes(*bytes);
+                // The highest bit of the first byte that is FF.
+                let ff = (!word).wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
+                let plain = ff.trailing_zeros() as usize / 8;
+                self.end += plain;
+                self.at += plain;
+                if plain == 8 {
+                    continue;
+                }
             }
+            let Some(byte) = self.next_byte() else {
+                self.buffer[self.end..self.end + MCU_BYTES].fill(0);
+                return;
+            };
+            self.buffer[self.end] = byte;
+            self.end += 1;
         }
     }
 
     /// The next data byte, unless a marker or the end of the file comes first.
     fn next_byte(&mut self) -> Option<u8> {
-        if self.marker.is_some() || self.at_end {
-            return None;
-        }
         let Some((&byte, tail)) = self.data.get(self.at..).and_then(|rest| rest.split_first()) else {
             self.at_end = true;
             return None;
@@ -117,8 +142,23 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// Makes 56 bits available at least; a code and its magnitude take at most 32.
     #[inline]
-    fn drop_bits(&mut self, count: u32) {
+    pub(crate) fn refill(&mut self) {
+        let bytes = self.buffer.get(self.next..).and_then(|rest| rest.first_chunk::<8>());
+        self.window |= bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes)) >> self.available;
+        self.next += ((63 - self.available) / 8) as usize;
+        self.available |= 56;
+    }
+
+    /// The next bits, as many as a look-up takes.
+    #[inline]
+    pub(crate) fn lookup(&self) -> usize {
+        (self.window >> (64 - LOOKUP_BITS)) as usize
+    }
+
+    #[inline]
+    pub(crate) fn drop_bits(&mut self, count: u32) {
         self.window <<= count;
         self.available -= count;
     }
@@ -134,16 +174,24 @@ impl<'a> BitReader<'a> {
     /// Takes one bit, refilling as needed.
     #[inline]
     pub(crate) fn bit(&mut self) -> bool {
-        self.refill();
+        if self.available == 0 {
+            self.refill();
+        }
         self.take(1) != 0
     }
 
-    /// Decodes a symbol, with the coefficient behind it where the table has it; leaves at least 15 bits
+    /// Decodes a symbol, with the coefficient behind it where the table has it; leaves at least 39 bits
     /// available.
     #[inline]
     pub(crate) fn entry(&mut self, table: &HuffmanTable) -> Entry {
         self.refill();
-        let mut entry = table.entry(self.window >> (64 - LOOKUP_BITS));
+        self.next_entry(table)
+    }
+
+    /// Like [`entry`](Self::entry), from what is available: at least 32 bits.
+    #[inline]
+    pub(crate) fn next_entry(&mut self, table: &HuffmanTable) -> Entry {
+        let mut entry = table.entry(self.lookup());
         if entry.length() == 0 {
             entry = table.long_entry(self.window);
         }
@@ -167,6 +215,7 @@ mod tests {
 
     fn bytes(bits: &mut BitReader<'_>, count: usize) -> Vec<i32> {
         let mut take = || {
+            bits.begin_mcu();
             bits.refill();
             bits.take(8)
         };
@@ -200,5 +249,28 @@ mod tests {
             assert_eq!(bytes(&mut bits, 3), [7, 8, 0]);
             assert!(bits.check_end().is_err());
         }
+    }
+
+    #[test]
+    fn the_buffer_is_filled_again_and_again() {
+        let clean: Vec<u8> = (0..5 * BUFFER_BYTES).map(|i| (i * i / 7) as u8).collect();
+        let mut data = vec![0xFF, 0xD0];
+        for &byte in &clean {
+            data.push(byte);
+            data.extend((byte == 0xFF).then_some(0));
+        }
+        data.extend([0xFF, 0xD9]);
+        let mut bits = BitReader::new(&data, 2);
+        let half = clean.len() / 2;
+        let read = |bits: &mut BitReader<'_>, count| -> Vec<u8> {
+            bytes(bits, count).into_iter().map(|byte| byte as u8).collect()
+        };
+        assert!(read(&mut bits, half) == clean[..half]);
+        let stuffed = clean[..half].iter().filter(|&&byte| byte == 0xFF).count();
+        assert_eq!(bits.byte(), 2 + half + stuffed);
+        assert!(read(&mut bits, clean.len() - half) == clean[half..]);
+        assert!(!bits.exhausted());
+        assert_eq!(bits.byte(), data.len() - 2);
+        assert_eq!(bits.marker().map(|marker| marker.code), Some(0xD9));
     }
 }

@@ -4,8 +4,9 @@ use crate::coefficients::Plane;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::idct::Idct;
+use crate::layout::{Layout, PixelGrid, Scale};
 use crate::markers::{Color, Event, Parser, ScanHeader};
-use crate::render::Renderer;
+use crate::render::{Renderer, Target};
 use crate::scan::ScanDecoder;
 use crate::smoothing::{Precision, Smoother};
 
@@ -28,8 +29,11 @@ pub struct Info {
 /// How to decode, and how much it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The inverse transform.
+    /// The inverse transform; of a picture that is shrunk, luma is always transformed accurately.
     pub idct: Idct,
+    /// By how much the picture is shrunk. The result has [`Scale::of`] the width and the height, and TensorFlow's
+    /// pixels for the `ratio` 2, 4 or 8.
+    pub scale: Scale,
     /// Most memory to allocate, the result included; 1 GiB by default.
     pub max_memory_bytes: u64,
     /// Most scans of a file, 100 by default; each costs time in proportion to the picture, however few bytes it
@@ -39,7 +43,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { idct: Idct::default(), max_memory_bytes: 1 << 30, max_scans: 100 }
+        Self { idct: Idct::default(), scale: Scale::default(), max_memory_bytes: 1 << 30, max_scans: 100 }
     }
 }
 
@@ -93,18 +97,49 @@ impl<'a> Decoder<'a> {
     /// or would exceed a limit of `options`. Damage in the entropy-coded data alone is no error: like
     /// TensorFlow, the decoder shows what it can.
     pub fn decode(&self, options: &Options) -> Result<Vec<u8>> {
-        let frame = &self.frame;
-        let whole = frame.progressive || self.scan.components.len() < frame.components.len();
-        let plane_rows = if whole { frame.mcus_high } else { 1 };
-        self.check_cost(options, plane_rows)?;
-        let mut planes: Vec<Plane> = frame.components.iter().map(|c| Plane::new(c, plane_rows)).collect();
-        if whole { self.decode_scans(options, &mut planes) } else { self.decode_single(options, &mut planes) }
+        self.decode_target(options, None)
     }
 
-    fn check_cost(&self, options: &Options, plane_rows: usize) -> Result<()> {
+    /// Decodes only the pixels of `grid`, faster and in less memory: rows of RGB from the top, with the bytes that
+    /// [`decode`](Self::decode) has at these places. The whole file is read all the same, so that what is wrong with
+    /// it is found.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    ///
+    /// # Panics
+    /// If a row or column of the grid lies beyond the picture.
+    pub fn decode_grid(&self, options: &Options, grid: &PixelGrid) -> Result<Vec<u8>> {
+        let [height, width] = [self.frame.height, self.frame.width].map(|side| options.scale.of(side));
+        let lies_within = |positions: &[usize], side| positions.last().is_none_or(|&last| last < side);
+        assert!(
+            lies_within(grid.rows(), height) && lies_within(grid.columns(), width),
+            "the grid is too large"
+        );
+        self.decode_target(options, Some(grid))
+    }
+
+    fn decode_target(&self, options: &Options, grid: Option<&PixelGrid>) -> Result<Vec<u8>> {
+        let frame = &self.frame;
+        let Options { idct, scale, .. } = *options;
+        let target = Target { color: self.color, idct, scale, grid };
+        let layouts = frame.components.iter().map(|c| Layout::new(frame, c, (scale, grid), self.scan.at));
+        let layouts: Vec<Layout> = layouts.collect::<Result<_>>()?;
+        let whole = frame.progressive || self.scan.components.len() < frame.components.len();
+        let plane_rows = if whole { frame.mcus_high } else { 1 };
+        let render_bytes = Renderer::bytes(frame, &layouts, &target);
+        self.check_cost(options, render_bytes + Plane::bytes(frame, plane_rows))?;
+        let planes: Vec<Plane> = frame.components.iter().map(|c| Plane::new(c, plane_rows)).collect();
+        if whole {
+            self.decode_scans(planes, (&layouts, target), options.max_scans)
+        } else {
+            self.decode_single(planes, (&layouts, target))
+        }
+    }
+
+    fn check_cost(&self, options: &Options, bytes: u64) -> Result<()> {
         let frame = &self.frame;
         let at = self.scan.at;
-        let bytes = Renderer::bytes(frame) + Plane::bytes(frame, plane_rows);
         if bytes > options.max_memory_bytes {
             let message = format!(
                 "{}x{} pixels need {bytes} bytes of memory, the limit is {}",
@@ -122,18 +157,19 @@ impl<'a> Decoder<'a> {
     }
 
     /// The usual case: one scan holds everything, and each row of MCUs is rendered as soon as it is decoded.
-    fn decode_single(&self, options: &Options, planes: &mut [Plane]) -> Result<Vec<u8>> {
+    fn decode_single(
+        &self,
+        mut planes: Vec<Plane>,
+        (layouts, target): (&[Layout], Target<'_>),
+    ) -> Result<Vec<u8>> {
         let mut parser = self.parser.clone();
         let mut steps = vec![None; self.frame.components.len()];
         latch_steps(&parser, &self.frame, &self.scan, &mut steps)?;
-        let mut renderer = Renderer::new(&self.frame, (self.color, options.idct), &steps, self.scan.at)?;
-        let mut scan = ScanDecoder::new(&parser, &self.frame, &self.scan)?;
+        let mut renderer = Renderer::new(&self.frame, layouts, &steps, target);
+        let mut scan = ScanDecoder::new(&parser, &self.frame, layouts, &self.scan)?;
         for row in 0..self.frame.mcus_high {
-            for plane in planes.iter_mut() {
-                plane.blocks.fill([0; 64]);
-            }
-            scan.decode_mcu_row(planes, row, row)?;
-            renderer.push(planes, row, row);
+            scan.decode_mcu_row(&mut planes, row, row)?;
+            renderer.push(&mut planes, row, row);
         }
         scan.finish(&mut parser);
         match parser.advance()? {
@@ -143,7 +179,12 @@ impl<'a> Decoder<'a> {
     }
 
     /// Several scans: coefficients are collected over the whole file and rendered at its end.
-    fn decode_scans(&self, options: &Options, planes: &mut [Plane]) -> Result<Vec<u8>> {
+    fn decode_scans(
+        &self,
+        mut planes: Vec<Plane>,
+        (layouts, target): (&[Layout], Target<'_>),
+        max_scans: u32,
+    ) -> Result<Vec<u8>> {
         let mut parser = self.parser.clone();
         let mut steps = vec![None; self.frame.components.len()];
         let mut header = self.scan.clone();
@@ -151,31 +192,37 @@ impl<'a> Decoder<'a> {
         let mut precision = Precision::new(&self.frame);
         let last_good_row = loop {
             latch_steps(&parser, &self.frame, &header, &mut steps)?;
-            let mut scan = ScanDecoder::new(&parser, &self.frame, &header)?;
-            for row in 0..self.frame.mcus_high {
-                scan.decode_mcu_row(planes, row, 0)?;
-            }
+            let mut scan = ScanDecoder::new(&parser, &self.frame, layouts, &header)?;
+            let uses_dc_only = header.components.iter().all(|c| layouts[c.index].side == 1);
+            // The parser passes over a scan of what is not used.
+            let last_good_row = if self.frame.progressive && header.first > 0 && uses_dc_only {
+                self.frame.mcus_high - 1
+            } else {
+                for row in 0..self.frame.mcus_high {
+                    scan.decode_mcu_row(&mut planes, row, 0)?;
+                }
+                scan.last_good_row()
+            };
             precision.add(&header);
-            let last_good_row = scan.last_good_row();
             scan.finish(&mut parser);
             match parser.advance()? {
                 Event::End => break last_good_row,
                 Event::Scan(next) => header = next,
             }
             scans += 1;
-            if scans > options.max_scans {
-                return Err(Error::limit(header.at, format!("more than {} scans", options.max_scans)));
+            if scans > max_scans {
+                return Err(Error::limit(header.at, format!("more than {max_scans} scans")));
             }
         };
-        let mut renderer = Renderer::new(&self.frame, (self.color, options.idct), &steps, self.scan.at)?;
+        let mut renderer = Renderer::new(&self.frame, layouts, &steps, target);
         let mut smoother = match self.frame.progressive {
             true => Smoother::new(&self.frame, &steps, precision, last_good_row),
             false => None,
         };
         for row in 0..self.frame.mcus_high {
             match &mut smoother {
-                Some(smoother) => renderer.push(smoother.smooth(planes, row), row, row),
-                None => renderer.push(planes, row, 0),
+                Some(smoother) => renderer.push(smoother.smooth(&planes, row), row, row),
+                None => renderer.push(&mut planes, row, 0),
             }
         }
         Ok(renderer.finish())

@@ -17,10 +17,7 @@ pub(crate) struct Component {
     pub(crate) v: usize,
     /// Which of the four quantisation tables; hostile files may name others.
     pub(crate) quant: u8,
-    /// Samples that belong to the picture.
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-    /// Blocks that hold these samples.
+    /// Blocks that hold the samples of the picture.
     pub(crate) blocks_wide: usize,
     pub(crate) blocks_high: usize,
     /// Blocks in a row of whole MCUs.
@@ -88,8 +85,6 @@ impl Frame {
                 h,
                 v,
                 quant: spec[2],
-                width: (width * h).div_ceil(max_h),
-                height: (height * v).div_ceil(max_v),
                 blocks_wide: (width * h).div_ceil(max_h * BLOCK),
                 blocks_high: (height * v).div_ceil(max_v * BLOCK),
                 stride: mcus_wide * h,

@@ -4,8 +4,11 @@ mod standard;
 
 use crate::error::{Error, Result};
 
-/// Bits of the code that one table look-up resolves.
-pub(crate) const LOOKUP_BITS: u32 = 10;
+/// Bits that one table look-up resolves.
+pub(crate) const LOOKUP_BITS: u32 = 11;
+
+/// Look-ups that there are.
+const LOOKUPS: usize = 1 << LOOKUP_BITS;
 
 /// A code as the file gives it: how many codes of each length, and their symbols in order.
 #[derive(Clone, Debug)]
@@ -48,6 +51,11 @@ impl Entry {
         usize::from(self.symbol >> 4)
     }
 
+    /// Bits of the code alone.
+    fn code_length(self) -> u32 {
+        if self.value == 0 { self.length() } else { self.length() - self.size() }
+    }
+
     /// Bits of magnitude that the symbol announces (its low half).
     #[inline]
     pub(crate) fn size(self) -> u32 {
@@ -58,12 +66,63 @@ impl Entry {
 /// A code ready for decoding.
 #[derive(Clone, Debug)]
 pub(crate) struct HuffmanTable {
-    lookup: Box<[Entry; 1 << LOOKUP_BITS]>,
+    lookup: Box<[Entry; LOOKUPS]>,
     /// Largest code of each length, -1 where there is none.
     max_code: [i32; 17],
     /// What to add to a code of each length to get its symbol's index.
     symbol_offset: [i32; 17],
     symbols: [u8; 256],
+}
+
+/// Several symbols that are passed over at once, with the magnitudes behind them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Skip {
+    length: u8,
+    /// Coefficients that the symbols stand for.
+    pub(crate) coefficients: u8,
+    /// An end of block is the last of them.
+    pub(crate) is_end: bool,
+}
+
+impl Skip {
+    /// Bits to drop, at most [`LOOKUP_BITS`] + 15; 0 for a code that is longer than the look-up.
+    #[inline]
+    pub(crate) fn length(self) -> u32 {
+        u32::from(self.length)
+    }
+}
+
+/// A code of AC coefficients ready for passing over them.
+#[derive(Clone, Debug)]
+pub(crate) struct SkipTable(Box<[Skip; LOOKUPS]>);
+
+impl SkipTable {
+    pub(crate) fn new(table: &HuffmanTable) -> Self {
+        let mut skips = Box::new([Skip::default(); LOOKUPS]);
+        for (bits, skip) in skips.iter_mut().enumerate() {
+            loop {
+                // Zeros are moved in from below: of the last symbol only the code has to be among the bits, not
+                // the magnitude.
+                let entry = table.entry(bits << skip.length);
+                if entry.length() == 0 || skip.length() + entry.code_length() > LOOKUP_BITS {
+                    break;
+                }
+                skip.length += (entry.code_length() + entry.size()) as u8;
+                if entry.size() == 0 && entry.run() < 15 {
+                    skip.is_end = true;
+                    break;
+                }
+                skip.coefficients += entry.run() as u8 + 1;
+            }
+        }
+        Self(skips)
+    }
+
+    /// What a look-up passes over.
+    #[inline]
+    pub(crate) fn skip(&self, bits: usize) -> Skip {
+        self.0[bits % LOOKUPS]
+    }
 }
 
 /// Which coefficients a code is for.
@@ -80,7 +139,7 @@ impl HuffmanTable {
     /// Builds the look-up tables; `at` is the byte of the scan that needs them.
     pub(crate) fn new(spec: &HuffmanSpec, class: Class, at: usize) -> Result<Self> {
         let mut table = Self {
-            lookup: Box::new([Entry::default(); 1 << LOOKUP_BITS]),
+            lookup: Box::new([Entry::default(); LOOKUPS]),
             max_code: [-1; 17],
             symbol_offset: [0; 17],
             symbols: spec.symbols,
@@ -133,8 +192,8 @@ impl HuffmanTable {
 
     /// The meaning of a look-up; of length 0 for a code longer than [`LOOKUP_BITS`].
     #[inline]
-    pub(crate) fn entry(&self, bits: u64) -> Entry {
-        self.lookup[bits as usize & ((1 << LOOKUP_BITS) - 1)]
+    pub(crate) fn entry(&self, bits: usize) -> Entry {
+        self.lookup[bits % LOOKUPS]
     }
 
     /// Decodes the code at the top of `window` (its upper 17 bits) by length. A code that does not exist

@@ -16,6 +16,9 @@
 //! # }
 //! ```
 //!
+//! Who reads only some pixels of a large picture, as resizing without antialiasing does, gets these several times as
+//! fast by [`Decoder::decode_grid`]; who needs a smaller picture, by a [`Scale`] of the [`Options`].
+//!
 //! Sequential and progressive Huffman-coded files of 8 bits are decoded, with 1, 3 or 4 components and any
 //! sampling that libjpeg-turbo accepts. Damaged files are decoded or refused as TensorFlow does it, down to its
 //! resynchronisation and smoothing, with these exceptions:
@@ -36,6 +39,7 @@ mod error;
 mod frame;
 mod huffman;
 mod idct;
+mod layout;
 mod markers;
 mod render;
 mod scan;
@@ -45,4 +49,5 @@ mod upsample;
 pub use decoder::{Decoder, Info, Options};
 pub use error::{Error, ErrorKind, Result};
 pub use idct::Idct;
+pub use layout::{PixelGrid, Scale};
 pub use markers::Color;

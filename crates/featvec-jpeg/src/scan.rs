@@ -8,7 +8,8 @@ use crate::bits::BitReader;
 use crate::coefficients::{Block, Plane};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::huffman::{Class, HuffmanSpec, HuffmanTable};
+use crate::huffman::{Class, HuffmanSpec, HuffmanTable, SkipTable};
+use crate::layout::Layout;
 use crate::markers::{Marker, Parser, RST0, RST7, ScanHeader, next_marker};
 use crate::scan::progressive::{AcScan, DcScan};
 use crate::scan::sequential::Tables;
@@ -26,10 +27,44 @@ enum Coding {
     Ac(Box<AcScan>),
 }
 
+/// A block of each MCU of a row.
+struct Slot<'f> {
+    /// Index of its component in the scan and in the frame.
+    index: usize,
+    component: usize,
+    /// Where the block of the first MCU lies in the component's plane.
+    start: usize,
+    /// Its place among the blocks of its component in a row of the MCU, and how many these are.
+    x: usize,
+    step: usize,
+    use_of_row: Use,
+    block_columns: &'f [bool],
+}
+
+/// What of a block is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    None,
+    Dc,
+    All,
+}
+
+impl Use {
+    /// What is used of the blocks of a row whose columns are.
+    fn of_row(layout: &Layout, row: usize) -> Use {
+        match (layout.uses_row(row), layout.side) {
+            (false, _) => Use::None,
+            (true, 1) => Use::Dc,
+            (true, _) => Use::All,
+        }
+    }
+}
+
 /// Decodes a scan, one row of MCUs after the other.
 pub(crate) struct ScanDecoder<'a, 'f> {
     data: &'a [u8],
     frame: &'f Frame,
+    layouts: &'f [Layout],
     /// Indices of the frame's components in this scan.
     components: Vec<usize>,
     coding: Coding,
@@ -46,8 +81,14 @@ pub(crate) struct ScanDecoder<'a, 'f> {
 }
 
 impl<'a, 'f> ScanDecoder<'a, 'f> {
-    /// Prepares the scan whose header `parser` has just read.
-    pub(crate) fn new(parser: &Parser<'a>, frame: &'f Frame, scan: &ScanHeader) -> Result<Self> {
+    /// Prepares the scan whose header `parser` has just read. Sequential scans leave out AC coefficients that the
+    /// components' `layouts` do not use.
+    pub(crate) fn new(
+        parser: &Parser<'a>,
+        frame: &'f Frame,
+        layouts: &'f [Layout],
+        scan: &ScanHeader,
+    ) -> Result<Self> {
         let components: Vec<usize> = scan.components.iter().map(|c| c.index).collect();
         let blocks: usize = components.iter().map(|&c| frame.components[c].h * frame.components[c].v).sum();
         if components.len() > 1 && blocks > MAX_BLOCKS_IN_MCU {
@@ -57,7 +98,8 @@ impl<'a, 'f> ScanDecoder<'a, 'f> {
         Ok(Self {
             data: parser.data,
             frame,
-            coding: Coding::new(parser, frame, scan)?,
+            layouts,
+            coding: Coding::new(parser, frame, layouts, scan)?,
             components,
             bits: BitReader::new(parser.data, parser.at),
             last_dc: [0; 4],
@@ -72,42 +114,62 @@ impl<'a, 'f> ScanDecoder<'a, 'f> {
     /// Adds the MCUs of row `row` of the frame to `planes` (all components of the frame, each beginning with
     /// row `first`).
     pub(crate) fn decode_mcu_row(&mut self, planes: &mut [Plane], row: usize, first: usize) -> Result<()> {
+        let (frame, layouts) = (self.frame, self.layouts);
         if let [component] = *self.components {
             // Alone in its scan, a component is coded block after block, without the padding of the last
             // MCUs.
-            let geometry = &self.frame.components[component];
+            let geometry = &frame.components[component];
+            let layout = &layouts[component];
             let plane = &mut planes[component];
-            let rows = geometry.v.min(geometry.blocks_high - row * geometry.v);
+            let rows = row * geometry.v..geometry.blocks_high.min((row + 1) * geometry.v);
             let start = (row - first) * geometry.v * plane.stride;
-            for blocks in plane.blocks[start..].chunks_exact_mut(plane.stride).take(rows) {
-                for block in &mut blocks[..geometry.blocks_wide] {
+            for (y, blocks) in rows.zip(plane.blocks[start..].chunks_exact_mut(plane.stride)) {
+                let use_of_row = Use::of_row(layout, y);
+                let columns = layout.block_columns()[..geometry.blocks_wide].iter();
+                for (block, &used) in blocks.iter_mut().zip(columns) {
                     if self.begin_mcu(row)? {
-                        self.decode_block(block, 0)?;
+                        self.decode_block(block, 0, if used { use_of_row } else { Use::None })?;
                         self.exhausted = self.bits.exhausted();
                     }
                 }
             }
         } else {
-            for column in 0..self.frame.mcus_wide {
+            let slots = self.slots(planes, row, first);
+            for column in 0..frame.mcus_wide {
                 if !self.begin_mcu(row)? {
                     continue;
                 }
-                for i in 0..self.components.len() {
-                    let component = self.components[i];
-                    let geometry = &self.frame.components[component];
-                    let plane = &mut planes[component];
-                    let start = (row - first) * geometry.v * plane.stride + column * geometry.h;
-                    for y in 0..geometry.v {
-                        let start = start + y * plane.stride;
-                        for block in &mut plane.blocks[start..start + geometry.h] {
-                            self.decode_block(block, i)?;
-                        }
-                    }
+                for slot in &slots {
+                    let used = slot.block_columns[column * slot.step + slot.x];
+                    let block = &mut planes[slot.component].blocks[slot.start + column * slot.step];
+                    self.decode_block(block, slot.index, if used { slot.use_of_row } else { Use::None })?;
                 }
                 self.exhausted = self.bits.exhausted();
             }
         }
         self.bits.check_end()
+    }
+
+    /// The blocks of an MCU of row `row`, in the order in which they are coded.
+    fn slots(&self, planes: &[Plane], row: usize, first: usize) -> Vec<Slot<'f>> {
+        let mut slots = Vec::with_capacity(MAX_BLOCKS_IN_MCU);
+        for (index, &component) in self.components.iter().enumerate() {
+            let (geometry, layout) = (&self.frame.components[component], &self.layouts[component]);
+            for y in 0..geometry.v {
+                let start = ((row - first) * geometry.v + y) * planes[component].stride;
+                let use_of_row = Use::of_row(layout, row * geometry.v + y);
+                slots.extend((0..geometry.h).map(|x| Slot {
+                    index,
+                    component,
+                    start: start + x,
+                    x,
+                    step: geometry.h,
+                    use_of_row,
+                    block_columns: layout.block_columns(),
+                }));
+            }
+        }
+        slots
     }
 
     /// Last row of MCUs that had data.
@@ -133,18 +195,27 @@ impl<'a, 'f> ScanDecoder<'a, 'f> {
             }
             self.mcus_to_restart -= 1;
         }
+        self.bits.begin_mcu();
         Ok(!self.exhausted)
     }
 
+    /// Decodes the next block, which belongs to the scan's component with this index. Of a block that is not used
+    /// nothing is written: the next row may have no data for its place.
     #[inline]
-    fn decode_block(&mut self, block: &mut Block, component: usize) -> Result<()> {
+    fn decode_block(&mut self, block: &mut Block, component: usize, used: Use) -> Result<()> {
         match &mut self.coding {
             Coding::Sequential(tables) => {
-                let dc = tables[component].decode(&mut self.bits, block);
+                let tables = &tables[component];
+                let difference = match &tables.skips {
+                    Some(skips) if used != Use::All => tables.skip(skips, &mut self.bits),
+                    _ => tables.decode(&mut self.bits, block),
+                };
                 let last = &mut self.last_dc[component];
-                *last = last.checked_add(dc).ok_or_else(|| dc_overflow(self.bits.position()))?;
-                // Corrupt files leave the range of 16 bits; libjpeg stores the lower bits.
-                block[0] = *last as i16;
+                *last = last.checked_add(difference).ok_or_else(|| dc_overflow(self.bits.byte()))?;
+                if used != Use::None {
+                    // Corrupt files leave the range of 16 bits; libjpeg stores the lower bits.
+                    block[0] = *last as i16;
+                }
                 Ok(())
             }
             Coding::Dc(scan) => scan.decode(&mut self.bits, block, (component, &mut self.last_dc[component])),
@@ -193,13 +264,16 @@ impl<'a, 'f> ScanDecoder<'a, 'f> {
 }
 
 impl Coding {
-    fn new(parser: &Parser<'_>, frame: &Frame, scan: &ScanHeader) -> Result<Self> {
+    fn new(parser: &Parser<'_>, frame: &Frame, layouts: &[Layout], scan: &ScanHeader) -> Result<Self> {
         let dc = |slot: u8| table(&parser.tables.dc, slot, (Class::Dc, frame.progressive, scan.at));
         let ac_class = if frame.progressive && scan.high != 0 { Class::Refinement } else { Class::Ac };
         let ac = |slot: u8| table(&parser.tables.ac, slot, (ac_class, frame.progressive, scan.at));
         if !frame.progressive {
-            let tables =
-                scan.components.iter().map(|c| Ok(Tables { dc: dc(c.dc_table)?, ac: ac(c.ac_table)? }));
+            let tables = scan.components.iter().map(|c| {
+                let (dc, ac) = (dc(c.dc_table)?, ac(c.ac_table)?);
+                let skips = layouts[c.index].skips_ac().then(|| SkipTable::new(&ac));
+                Ok(Tables { dc, ac, skips })
+            });
             return tables.collect::<Result<_>>().map(Self::Sequential);
         }
         let ScanHeader { first, last, high, low, .. } = *scan;

@@ -76,7 +76,7 @@ impl<'f> Smoother<'f> {
     }
 
     /// Row `row` of MCUs with estimates in the place of unknown coefficients.
-    pub(crate) fn smooth(&mut self, planes: &[Plane], row: usize) -> &[Plane] {
+    pub(crate) fn smooth(&mut self, planes: &[Plane], row: usize) -> &mut [Plane] {
         for (c, component) in self.frame.components.iter().enumerate() {
             let (now, before) = &self.precision.components[c];
             let known = match row > self.last_good_row {
@@ -96,7 +96,7 @@ impl<'f> Smoother<'f> {
                 }
             }
         }
-        &self.rows
+        &mut self.rows
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use featvec_jpeg::{Decoder, Idct, Options};
+use featvec_jpeg::{Decoder, Idct, Options, Scale};
 
 fn fixtures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
@@ -13,16 +13,16 @@ fn fixtures() -> Vec<PathBuf> {
     files
 }
 
-fn decode(path: &Path, idct: Idct) -> featvec_jpeg::Result<Vec<u8>> {
-    Decoder::new(&fs::read(path).unwrap())?.decode(&Options { idct, ..Options::default() })
+fn decode(path: &Path, (idct, scale): (Idct, Scale)) -> featvec_jpeg::Result<Vec<u8>> {
+    Decoder::new(&fs::read(path).unwrap())?.decode(&Options { idct, scale, ..Options::default() })
 }
 
 /// Compares all fixtures that have a golden of this kind, and returns how many these are.
-fn compare(idct: Idct, extension: &str) -> usize {
+fn compare(how: (Idct, Scale), extension: &str) -> usize {
     let mut compared = 0;
     for path in fixtures() {
         let Ok(golden) = fs::read(path.with_extension(extension)) else { continue };
-        let pixels = decode(&path, idct).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let pixels = decode(&path, how).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(pixels.len(), golden.len(), "{}: size", path.display());
         let wrong = pixels.iter().zip(&golden).filter(|(a, b)| a != b).count();
         assert_eq!(wrong, 0, "{}: {wrong} of {} values differ", path.display(), golden.len());
@@ -33,19 +33,28 @@ fn compare(idct: Idct, extension: &str) -> usize {
 
 #[test]
 fn fast_equals_tensorflow() {
-    assert_eq!(compare(Idct::Fast, "fast.rgb"), 37);
+    assert_eq!(compare((Idct::Fast, Scale::Full), "fast.rgb"), 37);
 }
 
 #[test]
 fn accurate_equals_tensorflow_integer_accurate() {
-    assert_eq!(compare(Idct::Accurate, "accurate.rgb"), 32);
+    assert_eq!(compare((Idct::Accurate, Scale::Full), "accurate.rgb"), 32);
+}
+
+#[test]
+fn what_is_shrunk_equals_tensorflow_with_a_ratio() {
+    for (scale, extension) in
+        [(Scale::Half, "ratio2.rgb"), (Scale::Quarter, "ratio4.rgb"), (Scale::Eighth, "ratio8.rgb")]
+    {
+        assert_eq!(compare((Idct::Fast, scale), extension), 32, "{extension}");
+    }
 }
 
 #[test]
 fn what_tensorflow_refuses_is_refused() {
     let mut refused = 0;
     for path in fixtures().iter().filter(|path| !path.with_extension("fast.rgb").exists()) {
-        assert!(decode(path, Idct::Fast).is_err(), "{} was accepted", path.display());
+        assert!(decode(path, (Idct::Fast, Scale::Full)).is_err(), "{} was accepted", path.display());
         refused += 1;
     }
     assert_eq!(refused, 2);

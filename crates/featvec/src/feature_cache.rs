@@ -14,7 +14,7 @@ use featvec_formats::tfrecord::{RecordReader, RecordWriter};
 use sha2::{Digest, Sha256};
 
 use crate::extractor::FeatureExtractor;
-use crate::image::ExifPolicy;
+use crate::image::{ExifPolicy, Fidelity};
 use crate::pictures::Preparation;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
@@ -48,6 +48,9 @@ impl FeatureSource {
         let precision = extractor.precision();
         let isa = extractor.kernels().name();
         hash.update(format!("{preset} {:?} exif {exif} {h}x{w} {precision} {isa}\n", decode.idct));
+        if decode.fidelity == Fidelity::Fast {
+            hash.update("decoded fast\n");
+        }
         hash_network(extractor.variables(), &mut hash);
         FeatureSource(hash)
     }

@@ -9,6 +9,7 @@ use featvec_formats::{Error, ErrorKind, Result};
 
 mod bmp;
 mod exif;
+mod fidelity;
 mod format;
 mod gif;
 mod jpeg;
@@ -17,14 +18,18 @@ mod little_endian;
 mod orientation;
 mod png;
 mod rgb8;
+mod sampled;
 mod tiff;
 mod webp;
 
 pub use featvec_jpeg::Idct;
+pub(crate) use featvec_jpeg::PixelGrid;
+pub use fidelity::Fidelity;
 pub use format::Format;
 pub use limits::ImageLimits;
 pub use orientation::Orientation;
 pub use rgb8::Rgb8;
+pub(crate) use sampled::{Reader, Sampled, decode_sampled};
 
 /// What to do about the EXIF tag that says how the camera was held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +46,9 @@ pub enum ExifPolicy {
 pub struct DecodeOptions {
     /// The inverse cosine transform of JPEG; TensorFlow's default is [`Idct::Fast`].
     pub idct: Idct,
+    /// Whether large JPEGs may be decoded at a smaller size. [`decode`] gives all pixels whatever this says:
+    /// it is for what knows the size of the result, such as [`Preparation`](crate::pictures::Preparation).
+    pub fidelity: Fidelity,
     /// Whether the EXIF orientation is followed.
     pub exif: ExifPolicy,
     /// The largest picture that is decoded.

@@ -29,7 +29,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::image::{self, DecodeOptions, Decoded, Orientation};
+use crate::image::{self, DecodeOptions, Decoded, Orientation, PixelGrid};
 use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
@@ -75,6 +75,9 @@ impl Preparation {
 
     /// Like [`prepare`](Preparation::prepare), from the `bytes` of a file.
     ///
+    /// The result is that of [`image::decode`] and [`Preset::prepare`] (but for [`Fidelity::Fast`](image::Fidelity)), in
+    /// less time and memory: of a JPEG only the pixels that the preset reads are made.
+    ///
     /// # Errors
     /// Those of [`image::decode`].
     ///
@@ -82,9 +85,9 @@ impl Preparation {
     /// If `out` has another length than a row.
     pub fn prepare_bytes(&self, bytes: &[u8], out: &mut [f32]) -> Result<Orientation> {
         let [height, width] = self.size;
-        let decoded = image::decode(bytes, &self.decode)?;
-        self.preset.prepare(&decoded.image, height, width, out);
-        Ok(decoded.orientation)
+        let (sampled, orientation) = image::decode_sampled(bytes, &self.decode, self)?;
+        self.preset.prepare_sampled(&sampled, height, width, out);
+        Ok(orientation)
     }
 
     /// Decodes the file `path`.
@@ -124,6 +127,16 @@ impl Preparation {
     /// The bytes of a picture, which are never more than decoding it may take.
     pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>> {
         read_picture(path, self.decode.limits.max_memory_bytes)
+    }
+}
+
+impl image::Reader for Preparation {
+    fn is_served_by(&self, (width, height): (usize, usize)) -> bool {
+        self.preset.kept(height).len() >= self.size[0] && self.preset.kept(width).len() >= self.size[1]
+    }
+
+    fn reads(&self, size: (usize, usize)) -> Option<PixelGrid> {
+        self.preset.reads(size, self.size)
     }
 }
 

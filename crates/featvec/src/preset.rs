@@ -2,11 +2,12 @@
 //! the library it stands for.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use featvec_formats::{Error, ErrorKind, Result};
 
-use crate::image::{DecodeOptions, ExifPolicy, Idct, Rgb8};
+use crate::image::{DecodeOptions, ExifPolicy, Idct, PixelGrid, Rgb8, Sampled};
 
 mod float_bilinear;
 mod opencv_bilinear;
@@ -93,28 +94,59 @@ impl Preset {
     ///
     /// Panics if `out` does not hold `height * width * 3` values.
     pub fn prepare(self, image: &Rgb8, height: usize, width: usize, out: &mut [f32]) {
+        self.prepare_region(Region::of(image), height, width, out);
+    }
+
+    /// Like [`prepare`](Preset::prepare), of a picture of which at least what the preset [`reads`](Preset::reads) is
+    /// there.
+    pub(crate) fn prepare_sampled(self, sampled: &Sampled, height: usize, width: usize, out: &mut [f32]) {
+        self.prepare_region(Region::of_sampled(sampled), height, width, out);
+    }
+
+    /// The part of a side, `side` pixels long, that is kept.
+    pub(crate) fn kept(self, side: usize) -> Range<usize> {
+        let margin = match self {
+            // Rounded as TensorFlow's `central_crop` does.
+            Preset::SlimEval => ((side as f64 - side as f64 * 0.875) / 2.0) as usize,
+            _ => 0,
+        };
+        margin..side - margin
+    }
+
+    /// The pixels of a picture of `(width, height)` that are read for a result of `[height, width]`; `None` for all.
+    pub(crate) fn reads(self, (width, height): (usize, usize), size: [usize; 2]) -> Option<PixelGrid> {
+        let positions = |side: usize, output: usize| {
+            let kept = self.kept(side);
+            let inputs = match self {
+                Preset::Tf1Retrain | Preset::SlimEval => Grid::Legacy.reads(kept.len(), output),
+                Preset::Tf2 => Grid::HalfPixel.reads(kept.len(), output),
+                Preset::Opencv => opencv_bilinear::reads(kept.len(), output),
+                Preset::KerasPil => return None,
+            };
+            Some(inputs.into_iter().map(|input| kept.start + input).collect())
+        };
+        Some(PixelGrid::new(positions(height, size[0])?, positions(width, size[1])?))
+    }
+
+    fn prepare_region(self, whole: Region<'_>, height: usize, width: usize, out: &mut [f32]) {
         assert_eq!(Some(out.len()), height.checked_mul(width).and_then(|area| area.checked_mul(3)));
         if out.is_empty() {
             return;
         }
-        let whole = Region::of(image);
+        let kept = whole.within(self.kept(whole.width()), self.kept(whole.height()));
         match self {
-            Preset::Tf1Retrain => {
-                float_bilinear::resize(&whole, Grid::Legacy, &RECIPROCAL_LEVELS, (height, width), out);
-            }
-            Preset::SlimEval => {
-                let centre = whole.central(0.875);
-                float_bilinear::resize(&centre, Grid::Legacy, &RECIPROCAL_LEVELS, (height, width), out);
+            Preset::Tf1Retrain | Preset::SlimEval => {
+                float_bilinear::resize(&kept, Grid::Legacy, &RECIPROCAL_LEVELS, (height, width), out);
             }
             Preset::Tf2 => {
-                float_bilinear::resize(&whole, Grid::HalfPixel, &LEVELS, (height, width), out);
+                float_bilinear::resize(&kept, Grid::HalfPixel, &LEVELS, (height, width), out);
                 out.iter_mut().for_each(|value| *value *= RECIPROCAL);
             }
             Preset::KerasPil => {
-                pillow_bilinear::resize(&whole, &RECIPROCAL_LEVELS, (height, width), out);
+                pillow_bilinear::resize(&kept, &RECIPROCAL_LEVELS, (height, width), out);
             }
             Preset::Opencv => {
-                opencv_bilinear::resize(&whole, &QUOTIENT_LEVELS, (height, width), out);
+                opencv_bilinear::resize(&kept, &QUOTIENT_LEVELS, (height, width), out);
             }
         }
     }

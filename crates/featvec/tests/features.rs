@@ -9,6 +9,7 @@ use common::shared;
 use featvec::export::{GraphOptions, to_hub_module};
 use featvec::feature_cache::FeatureCache;
 use featvec::features::{Features, Origin};
+use featvec::image::Fidelity;
 use featvec::pictures::Preparation;
 use featvec::variables::Shift;
 use featvec::{Module, Preset};
@@ -22,9 +23,12 @@ fn photos() -> Vec<PathBuf> {
 type Outcome = Vec<Option<(Vec<f32>, Origin)>>;
 
 fn read(module: &Module, preset: Preset, cache: Option<&Path>) -> Outcome {
-    let preparation = Preparation::new(preset, module.expected_image_size().unwrap());
+    read_prepared(module, &Preparation::new(preset, module.expected_image_size().unwrap()), cache)
+}
+
+fn read_prepared(module: &Module, preparation: &Preparation, cache: Option<&Path>) -> Outcome {
     let cache = cache.map(|path| FeatureCache::open(path).unwrap());
-    let mut features = Features::new(module, &preparation, NonZeroUsize::new(3).unwrap(), cache).unwrap();
+    let mut features = Features::new(module, preparation, NonZeroUsize::new(3).unwrap(), cache).unwrap();
     let mut origins = Vec::new();
     let vectors = features.read(&photos(), &mut |_, origin| origins.push(origin.ok())).unwrap();
     vectors.into_iter().zip(origins).map(|(vector, origin)| vector.ok().zip(origin)).collect()
@@ -51,9 +55,12 @@ fn a_vector_has_the_same_bits_wherever_it_comes_from() {
     assert!(vectors(&without) == vectors(&first) && vectors(&first) == vectors(&second));
     assert_eq!(vectors(&first)[0].len(), 1024);
 
-    // Another preset or another module has vectors of its own; a classifying layer changes none.
+    // Another preset, way of decoding or module has vectors of its own; a classifying layer changes none.
     let other = read(&module, Preset::SlimEval, Some(&file));
     assert_eq!(origins(&other), origins(&first));
+    let mut fast = Preparation::new(Preset::Tf1Retrain, module.expected_image_size().unwrap());
+    fast.decode.fidelity = Fidelity::Fast;
+    assert_eq!(origins(&read_prepared(&module, &fast, Some(&file))), origins(&first));
     let checkpoint = shared("reference/inception_v1.ckpt").unwrap();
     let checkpoint = Module::load(checkpoint.to_str().unwrap()).unwrap();
     let same_network = checkpoint

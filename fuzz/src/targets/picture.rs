@@ -1,11 +1,18 @@
 use std::path::Path;
 
-use featvec::image::{DecodeOptions, ExifPolicy, Format, Idct, ImageLimits, decode};
+use featvec::Preset;
+use featvec::image::{DecodeOptions, ExifPolicy, Fidelity, Format, Idct, ImageLimits, decode};
+use featvec::pictures::Preparation;
+use featvec_formats::ErrorKind;
 
 use super::{LIMIT_BYTES, Reached, Target};
 use crate::corpus;
 use crate::mutate::picture;
 use crate::rng::Rng;
+
+/// What pictures are prepared for: height and width, and so many values.
+const SIZE: [usize; 2] = [5, 7];
+const VALUES: [f32; SIZE[0] * SIZE[1] * 3] = [0.0; SIZE[0] * SIZE[1] * 3];
 
 /// Pictures of all formats.
 pub struct Picture {
@@ -34,13 +41,36 @@ impl Target for Picture {
         picture::mutate(&self.pictures[rng.below(self.pictures.len())], rng)
     }
 
-    /// The first check is the magic number: errors of after it name the format.
+    /// The first check is the magic number: errors of after it name the format. Preparing a picture, for which only some
+    /// pixels of a JPEG are decoded, must give what decoding all of it gives.
     fn read(&self, _: &Path, bytes: &[u8], _: &Path) -> Reached {
         let options = DecodeOptions {
             idct: if bytes.len().is_multiple_of(2) { Idct::Fast } else { Idct::Accurate },
+            fidelity: Fidelity::Exact,
             exif: ExifPolicy::Apply,
             limits: ImageLimits { max_pixels: 1 << 17, max_memory_bytes: LIMIT_BYTES },
         };
-        Reached::new(&decode(bytes, &options), |error| !error.place().is_empty())
+        let decoded = decode(bytes, &options);
+        for preset in [Preset::Tf1Retrain, Preset::SlimEval, Preset::Opencv] {
+            let mut preparation = Preparation { preset, decode: options.clone(), size: SIZE };
+            let mut values = VALUES;
+            let prepared = preparation.prepare_bytes(bytes, &mut values);
+            match &decoded {
+                Ok(decoded) => {
+                    let mut expected = VALUES;
+                    preset.prepare(&decoded.image, SIZE[0], SIZE[1], &mut expected);
+                    assert!(prepared.is_ok() && values == expected, "{preset}: other pixels");
+                }
+                // To prepare a picture may take less memory.
+                Err(error) if error.kind() == ErrorKind::Limit => {}
+                Err(error) => {
+                    let other = prepared.expect_err("what cannot be decoded cannot be prepared");
+                    assert_eq!(other.to_string(), error.to_string());
+                }
+            }
+            preparation.decode.fidelity = Fidelity::Fast;
+            let _ = preparation.prepare_bytes(bytes, &mut values);
+        }
+        Reached::new(&decoded, |error| !error.place().is_empty())
     }
 }

@@ -19,6 +19,7 @@ use featvec::export::GraphOptions;
 use featvec::feature_cache::FeatureCache;
 use featvec::features::{Features, Origin};
 use featvec::head::{Head, Samples};
+use featvec::image::Fidelity;
 use featvec::module::Notes;
 use featvec::pictures::Preparation;
 use featvec::plan::Mode;
@@ -200,11 +201,16 @@ impl Retrain {
         metrics["split"] = json!(counts(&set));
         metrics["module"] = json!(module.handle());
         metrics["preset"] = json!(preparation.preset.name());
+        metrics["decode"] = json!(preparation.decode.fidelity.name());
         metrics["failures"] = metrics::failures(&failures);
         output.write(&Results {
             variables,
             graph: self.graph_options((&module, &preparation), &set.labels)?,
-            notes: Notes { preset: preparation.preset, exif: preparation.decode.exif },
+            notes: Notes {
+                preset: preparation.preset,
+                exif: preparation.decode.exif,
+                fidelity: preparation.decode.fidelity,
+            },
             metrics,
             report: report.html(),
             events: [Pictures::Training, Pictures::Validation].map(|pictures| trained.events(pictures)),
@@ -303,6 +309,9 @@ impl Retrain {
             ("Module".to_string(), module.handle().to_string()),
             ("Preset".to_string(), format!("{}, {height}x{width}", preparation.preset)),
         ];
+        if preparation.decode.fidelity == Fidelity::Fast {
+            facts.push(("Decoding".to_string(), preparation.decode.fidelity.to_string()));
+        }
         facts.extend(trained.facts.iter().cloned());
         facts.push(("Made by".to_string(), concat!("featvec ", env!("CARGO_PKG_VERSION")).to_string()));
         facts

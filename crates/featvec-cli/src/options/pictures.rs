@@ -30,8 +30,10 @@ impl PictureArgs {
         let found = inputs::expand(&self.paths)?;
         let arrays_only = !found.is_empty() && found.iter().all(|found| matches!(found, Found::Array(_)));
         if arrays_only && self.prepare.is_for_pictures() {
-            return Err(wrong_usage("--preset and --exif are for pictures, and all inputs are arrays")
-                .with_hint("arrays go into the network as they are"));
+            return Err(wrong_usage(
+                "--preset, --exif and --decode are for pictures, and all inputs are arrays",
+            )
+            .with_hint("arrays go into the network as they are"));
         }
         Ok(found)
     }

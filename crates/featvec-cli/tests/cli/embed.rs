@@ -347,6 +347,23 @@ fn lying_pictures_are_noticed_and_turned_on_request() {
     assert!(rows[2].data() != rows[0].data());
 }
 
+#[test]
+fn fast_decoding_gives_vectors_that_are_alike_but_not_the_same() {
+    let Some(desk) = Desk::new() else { return };
+    let photograph = project("examples/photos/coffee.jpg");
+    let vector = |options: &[&str]| {
+        let options = ["-o", "x.npy", "--size", "64x64"].iter().chain(options).map(OsString::from);
+        desk.embed(options.chain([photograph.clone().into()])).exits(0);
+        array(desk.path("x.npy"))
+    };
+    let [exact, fast] = [vector(&["--decode", "exact"]), vector(&["--decode", "fast"])];
+    assert!(vector(&[]).data() == exact.data());
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let (a, b) = (exact.data(), fast.data());
+    let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+    assert!(a != b && cosine > 0.9, "{cosine}");
+}
+
 /// A PNG without its chunks of one type.
 fn without_chunk(png: &[u8], kind: &[u8; 4]) -> Vec<u8> {
     let (signature, mut rest) = png.split_at(8);

@@ -64,4 +64,6 @@ fn arrays_have_no_preset() {
     let array = array.to_str().unwrap();
     refused(&["embed", "--module", "m", "--preset", "tf2", array], "all inputs are arrays");
     refused(&["embed", "--module", "m", "--exif", "apply", array], "all inputs are arrays");
+    refused(&["embed", "--module", "m", "--decode", "fast", array], "all inputs are arrays");
+    refused(&["embed", "--module", "m", "--decode", "sloppy", "a.jpg"], "possible values: exact, fast");
 }

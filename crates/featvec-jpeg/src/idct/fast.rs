@@ -2,7 +2,7 @@
 //! outputs of a coefficient share are folded into the quantisation steps, which leaves five multiplications a
 //! pass.
 
-use super::{Block, Lanes, sample, transpose};
+use super::{Block, Lanes, sample, samples};
 
 /// Fractional bits of the folded steps and of everything up to the final shift.
 const SCALE_BITS: u32 = 2;
@@ -37,50 +37,53 @@ pub(super) fn flat_sample(dc: i16) -> u8 {
 }
 
 /// Both passes over multiplied coefficients.
-#[inline]
-pub(super) fn transform(rows: [Lanes; 8]) -> [[u8; 8]; 8] {
-    let columns = transpose(pass(rows));
-    transpose(pass(columns)).map(|row| row.map(|value| sample(value >> DESCALE_BITS)))
-}
-
-#[inline]
-fn add(a: Lanes, b: Lanes) -> Lanes {
-    std::array::from_fn(|i| a[i].wrapping_add(b[i]))
-}
-
-#[inline]
-fn sub(a: Lanes, b: Lanes) -> Lanes {
-    std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+pub(super) fn transform(rows: &[Lanes; 8]) -> [[u8; 8]; 8] {
+    samples(&pass(&pass(rows)), DESCALE_BITS)
 }
 
 /// Product with a constant of 8 fractional bits, rounded down, as the upper half of a 16-bit multiplication
 /// whose factors are shifted by 8 bits in all.
-#[inline]
-fn mul(a: Lanes, constant: i16) -> Lanes {
-    std::array::from_fn(|i| ((i32::from(a[i] << 2) * i32::from(constant << 6)) >> 16) as i16)
+#[inline(always)]
+fn mul(a: i16, constant: i16) -> i16 {
+    ((i32::from(a << 2) * i32::from(constant << 6)) >> 16) as i16
 }
 
-/// One 1-D transform along the vectors' index.
-#[inline]
-fn pass(v: [Lanes; 8]) -> [Lanes; 8] {
-    let even_sum = add(v[0], v[4]);
-    let even_difference = sub(v[0], v[4]);
-    let sum_26 = add(v[2], v[6]);
-    let rotated_26 = sub(mul(sub(v[2], v[6]), SQRT_2), sum_26);
-    let e0 = add(even_sum, sum_26);
-    let e3 = sub(even_sum, sum_26);
-    let e1 = add(even_difference, rotated_26);
-    let e2 = sub(even_difference, rotated_26);
+/// A 1-D transform of each column, which becomes a row.
+#[inline(never)]
+fn pass(rows: &[Lanes; 8]) -> [Lanes; 8] {
+    let (add, sub) = (i16::wrapping_add, i16::wrapping_sub);
+    let mut columns = [[0; 8]; 8];
+    for x in 0..8 {
+        let v: Lanes = std::array::from_fn(|y| rows[y][x]);
+        let even_sum = add(v[0], v[4]);
+        let even_difference = sub(v[0], v[4]);
+        let sum_26 = add(v[2], v[6]);
+        let rotated_26 = sub(mul(sub(v[2], v[6]), SQRT_2), sum_26);
+        let e0 = add(even_sum, sum_26);
+        let e3 = sub(even_sum, sum_26);
+        let e1 = add(even_difference, rotated_26);
+        let e2 = sub(even_difference, rotated_26);
 
-    let sum_35 = add(v[5], v[3]);
-    let difference_35 = sub(v[5], v[3]);
-    let sum_17 = add(v[1], v[7]);
-    let difference_17 = sub(v[1], v[7]);
-    let o7 = add(sum_17, sum_35);
-    let common = mul(add(difference_35, difference_17), C_1_847);
-    let o6 = sub(add(sub(mul(difference_35, -C_1_613), difference_35), common), o7);
-    let o5 = sub(mul(sub(sum_17, sum_35), SQRT_2), o6);
-    let o4 = add(sub(mul(difference_17, C_1_082), common), o5);
+        let sum_35 = add(v[5], v[3]);
+        let difference_35 = sub(v[5], v[3]);
+        let sum_17 = add(v[1], v[7]);
+        let difference_17 = sub(v[1], v[7]);
+        let o7 = add(sum_17, sum_35);
+        let common = mul(add(difference_35, difference_17), C_1_847);
+        let o6 = sub(add(sub(mul(difference_35, -C_1_613), difference_35), common), o7);
+        let o5 = sub(mul(sub(sum_17, sum_35), SQRT_2), o6);
+        let o4 = add(sub(mul(difference_17, C_1_082), common), o5);
 
-    [add(e0, o7), add(e1, o6), add(e2, o5), sub(e3, o4), add(e3, o4), sub(e2, o5), sub(e1, o6), sub(e0, o7)]
+        columns[x] = [
+            add(e0, o7),
+            add(e1, o6),
+            add(e2, o5),
+            sub(e3, o4),
+            add(e3, o4),
+            sub(e2, o5),
+            sub(e1, o6),
+            sub(e0, o7),
+        ];
+    }
+    columns
 }

@@ -28,7 +28,7 @@ impl DcScan {
             Self::First { tables, low } => {
                 let entry = bits.entry(&tables[component]);
                 let difference = i32::from(bits.coefficient(entry));
-                *last = last.checked_add(difference).ok_or_else(|| dc_overflow(bits.position()))?;
+                *last = last.checked_add(difference).ok_or_else(|| dc_overflow(bits.byte()))?;
                 block[0] = (*last << low) as i16;
             }
             Self::Refine { low } => {

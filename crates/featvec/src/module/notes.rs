@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::image::ExifPolicy;
+use crate::image::{ExifPolicy, Fidelity};
 use crate::{Error, ErrorKind, Module, Preset, Result};
 
 /// How pictures were prepared when a module was trained, which is how they are to be prepared for it.
@@ -13,6 +13,8 @@ pub struct Notes {
     pub preset: Preset,
     /// What was done about their orientation.
     pub exif: ExifPolicy,
+    /// How exactly they were decoded.
+    pub fidelity: Fidelity,
 }
 
 /// The file, in the module's folder.
@@ -25,6 +27,8 @@ const MAX_BYTES: u64 = 64 << 10;
 struct Json {
     preset: String,
     exif: String,
+    /// Absent from notes of before there was a choice.
+    decode: Option<String>,
 }
 
 const APPLY: &str = "apply";
@@ -68,7 +72,9 @@ impl Notes {
             IGNORE => ExifPolicy::Ignore,
             other => return Err(wrong(format!("exif is {other:?}, neither {APPLY:?} nor {IGNORE:?}"))),
         };
-        Ok(Notes { preset: json.preset.parse().map_err(|error: Error| wrong(error.to_string()))?, exif })
+        let unknown = |error: Error| wrong(error.to_string());
+        let fidelity = json.decode.map_or(Ok(Fidelity::Exact), |name| name.parse()).map_err(unknown)?;
+        Ok(Notes { preset: json.preset.parse().map_err(unknown)?, exif, fidelity })
     }
 
     /// Writes the notes into `folder`.
@@ -77,8 +83,9 @@ impl Notes {
     /// A full disk.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let exif = if self.exif == ExifPolicy::Apply { APPLY } else { IGNORE }.to_string();
-        let json = Json { preset: self.preset.name().to_string(), exif };
-        let text = serde_json::to_string_pretty(&json).expect("two strings are JSON");
+        let decode = Some(self.fidelity.name().to_string());
+        let json = Json { preset: self.preset.name().to_string(), exif, decode };
+        let text = serde_json::to_string_pretty(&json).expect("strings are JSON");
         let file = folder.join(FILE);
         fs::write(&file, text + "\n").map_err(|error| Error::io(file.display().to_string(), error))
     }
@@ -93,11 +100,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for preset in Preset::ALL {
             for exif in [ExifPolicy::Apply, ExifPolicy::Ignore] {
-                let notes = Notes { preset, exif };
-                notes.write(folder.path()).unwrap();
-                assert_eq!(Notes::read(&folder.path().join(FILE)).unwrap(), notes);
+                for fidelity in Fidelity::ALL {
+                    let notes = Notes { preset, exif, fidelity };
+                    notes.write(folder.path()).unwrap();
+                    assert_eq!(Notes::read(&folder.path().join(FILE)).unwrap(), notes);
+                }
             }
         }
+    }
+
+    #[test]
+    fn notes_without_a_word_on_decoding_mean_exact_decoding() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        fs::write(&file, r#"{"preset": "tf2", "exif": "ignore"}"#).unwrap();
+        assert_eq!(Notes::read(&file).unwrap().fidelity, Fidelity::Exact);
     }
 
     #[test]
@@ -109,6 +126,7 @@ mod tests {
             ("{", "EOF"),
             (r#"{"preset": "tf3", "exif": "ignore"}"#, "tf3"),
             (r#"{"preset": "tf2", "exif": "maybe"}"#, "maybe"),
+            (r#"{"preset": "tf2", "exif": "ignore", "decode": "sloppy"}"#, "sloppy"),
             (&long, "bytes"),
         ] {
             fs::write(&file, text).unwrap();

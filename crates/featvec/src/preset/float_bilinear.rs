@@ -39,6 +39,11 @@ impl Grid {
             })
             .collect()
     }
+
+    /// The inputs that are read for an output.
+    pub(super) fn reads(self, input: usize, output: usize) -> Vec<usize> {
+        self.taps(input, output).iter().flat_map(|tap| [tap.low, tap.high]).collect()
+    }
 }
 
 /// Resizes `source` to `(height, width)`; `levels` gives the value of each byte.
@@ -49,7 +54,10 @@ pub(super) fn resize(
     (height, width): (usize, usize),
     out: &mut [f32],
 ) {
-    let columns = grid.taps(source.width(), width);
+    let mut columns = grid.taps(source.width(), width);
+    for tap in &mut columns {
+        (tap.low, tap.high) = (source.offset(tap.low), source.offset(tap.high));
+    }
     let mut upper = BlendedRow::new(width);
     let mut lower = BlendedRow::new(width);
     for (tap, out_row) in grid.taps(source.height(), height).iter().zip(out.chunks_exact_mut(width * 3)) {
@@ -75,6 +83,7 @@ impl BlendedRow {
         BlendedRow { y: None, values: vec![0.0; width * 3] }
     }
 
+    /// Loads row `y` of `source`, in which the `columns` are offsets.
     fn load(&mut self, y: usize, source: &Region, columns: &[Tap], levels: &[f32; 256]) {
         if self.y == Some(y) {
             return;
@@ -82,8 +91,8 @@ impl BlendedRow {
         self.y = Some(y);
         let row = source.row(y);
         for (tap, pixel) in columns.iter().zip(self.values.chunks_exact_mut(3)) {
-            let left = &row[tap.low * 3..][..3];
-            let right = &row[tap.high * 3..][..3];
+            let left = &row[tap.low..][..3];
+            let right = &row[tap.high..][..3];
             for channel in 0..3 {
                 let (left, right) = (levels[left[channel] as usize], levels[right[channel] as usize]);
                 pixel[channel] = left + (right - left) * tap.lerp;

@@ -6,9 +6,9 @@ use super::region::Region;
 /// The weight 1 in the fixed-point arithmetic of the resize.
 const ONE: f32 = 2048.0;
 
-/// The first of the two inputs of an output position (the other follows it), and their weights.
+/// The two inputs of an output position, and their weights.
 struct Tap {
-    first: isize,
+    inputs: [usize; 2],
     weights: [i32; 2],
 }
 
@@ -19,19 +19,25 @@ fn taps(input: usize, output: usize) -> impl Iterator<Item = Tap> {
         let at = ((i as f64 + 0.5) * scale - 0.5) as f32;
         let lerp = at - at.floor();
         let fixed = |weight: f32| (weight * ONE).round_ties_even() as i32;
-        Tap { first: at.floor() as isize, weights: [fixed(1.0 - lerp), fixed(lerp)] }
+        // At the borders both inputs are the same: the weights add up to the whole.
+        let inputs = [at.floor(), at.floor() + 1.0].map(|at| (at as usize).min(input - 1));
+        Tap { inputs, weights: [fixed(1.0 - lerp), fixed(lerp)] }
     })
+}
+
+/// The inputs that are read for an output.
+pub(super) fn reads(input: usize, output: usize) -> Vec<usize> {
+    taps(input, output).flat_map(|tap| tap.inputs).collect()
 }
 
 /// Resizes `source` to `(height, width)`; `levels` gives the value of each byte.
 pub(super) fn resize(source: &Region, levels: &[f32; 256], (height, width): (usize, usize), out: &mut [f32]) {
-    let columns: Vec<Tap> = taps(source.width(), width).collect();
-    let last = source.height() - 1;
+    let offsets = |tap: Tap| Tap { inputs: tap.inputs.map(|x| source.offset(x)), ..tap };
+    let columns: Vec<Tap> = taps(source.width(), width).map(offsets).collect();
     let mut upper = BlendedRow::new(width);
     let mut lower = BlendedRow::new(width);
     for (tap, out_row) in taps(source.height(), height).zip(out.chunks_exact_mut(width * 3)) {
-        let y = usize::try_from(tap.first).unwrap_or(0).min(last);
-        let y_next = usize::try_from(tap.first + 1).unwrap_or(0).min(last);
+        let [y, y_next] = tap.inputs;
         if lower.y == Some(y) {
             std::mem::swap(&mut upper, &mut lower);
         }
@@ -55,18 +61,15 @@ impl BlendedRow {
         BlendedRow { y: None, values: vec![0; width * 3] }
     }
 
+    /// Loads row `y` of `source`, in which the `columns` are offsets.
     fn load(&mut self, y: usize, source: &Region, columns: &[Tap]) {
         if self.y == Some(y) {
             return;
         }
         self.y = Some(y);
         let row = source.row(y);
-        let last = source.width() - 1;
         for (tap, pixel) in columns.iter().zip(self.values.chunks_exact_mut(3)) {
-            // At the borders both inputs are the same pixel: the weights add up to the whole.
-            let left = usize::try_from(tap.first).unwrap_or(0).min(last);
-            let right = usize::try_from(tap.first + 1).unwrap_or(0).min(last);
-            let (left, right) = (&row[left * 3..][..3], &row[right * 3..][..3]);
+            let [left, right] = tap.inputs.map(|offset| &row[offset..][..3]);
             for channel in 0..3 {
                 let sum = left[channel] as i32 * tap.weights[0] + right[channel] as i32 * tap.weights[1];
                 pixel[channel] = sum >> 4;

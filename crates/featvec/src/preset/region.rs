@@ -1,11 +1,15 @@
 //! A rectangle of a picture, read row by row.
 
-use crate::image::Rgb8;
+use std::ops::Range;
+
+use crate::image::{PixelGrid, Rgb8, Sampled};
 
 /// A rectangle of at least one pixel within a picture.
 #[derive(Clone, Copy)]
 pub(crate) struct Region<'a> {
     image: &'a Rgb8,
+    /// Which rows and columns of the picture `image` has, if not all.
+    grid: Option<&'a PixelGrid>,
     left: usize,
     top: usize,
     width: usize,
@@ -15,7 +19,13 @@ pub(crate) struct Region<'a> {
 impl<'a> Region<'a> {
     /// The whole picture.
     pub(crate) fn of(image: &'a Rgb8) -> Region<'a> {
-        Region { image, left: 0, top: 0, width: image.width(), height: image.height() }
+        Region { image, grid: None, left: 0, top: 0, width: image.width(), height: image.height() }
+    }
+
+    /// The whole picture that `sampled` is of; only the pixels that are there may be read.
+    pub(super) fn of_sampled(sampled: &'a Sampled) -> Region<'a> {
+        let Sampled { pixels, grid, size: (width, height) } = sampled;
+        Region { image: pixels, grid: grid.as_ref(), left: 0, top: 0, width: *width, height: *height }
     }
 
     /// The rectangle of `size` `(width, height)` whose first pixel is `(left, top)`.
@@ -29,19 +39,17 @@ impl<'a> Region<'a> {
     ) -> Region<'a> {
         let lies_in = |start: usize, len: usize, end: usize| len > 0 && start <= end && len <= end - start;
         assert!(lies_in(left, width, image.width()) && lies_in(top, height, image.height()));
-        Region { image, left, top, width, height }
+        Region { image, grid: None, left, top, width, height }
     }
 
-    /// The middle of the region, `fraction` of each side, rounded as TensorFlow's `central_crop` does.
-    pub(super) fn central(&self, fraction: f64) -> Region<'a> {
-        let margin = |side: usize| ((side as f64 - side as f64 * fraction) / 2.0) as usize;
-        let (left, top) = (margin(self.width), margin(self.height));
+    /// What lies in these `columns` and `rows` of the region.
+    pub(super) fn within(&self, columns: Range<usize>, rows: Range<usize>) -> Region<'a> {
         Region {
-            image: self.image,
-            left: self.left + left,
-            top: self.top + top,
-            width: self.width - 2 * left,
-            height: self.height - 2 * top,
+            left: self.left + columns.start,
+            top: self.top + rows.start,
+            width: columns.len(),
+            height: rows.len(),
+            ..*self
         }
     }
 
@@ -53,9 +61,24 @@ impl<'a> Region<'a> {
         self.height
     }
 
-    /// The RGB bytes of row `y`.
+    /// The RGB bytes of row `y`: those of all pixels from the region's first, or of the ones that are there of the
+    /// whole picture.
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
-        let start = ((self.top + y) * self.image.width() + self.left) * 3;
-        &self.image.data()[start..start + self.width * 3]
+        let Some(grid) = self.grid else {
+            let start = ((self.top + y) * self.image.width() + self.left) * 3;
+            return &self.image.data()[start..start + self.width * 3];
+        };
+        let row_len = self.image.width() * 3;
+        &self.image.data()[index(grid.rows(), self.top + y) * row_len..][..row_len]
     }
+
+    /// Where in such a row the pixel of column `x` begins.
+    pub(super) fn offset(&self, x: usize) -> usize {
+        3 * self.grid.map_or(x, |grid| index(grid.columns(), self.left + x))
+    }
+}
+
+/// The index of a position that is there.
+fn index(positions: &[usize], position: usize) -> usize {
+    positions.binary_search(&position).expect("only pixels that are there are read")
 }
