@@ -20,12 +20,12 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ndarray::{Array2, Axis};
 
 pub use agreement::{Agreement, measure};
-pub use progress::Progress;
+pub use progress::{Fail, Progress, Watch};
 pub use refine::{RefineOptions, refine};
 
 use crate::network::{Body, Conv, Mixed, Network, Variant};
@@ -100,7 +100,7 @@ pub fn distill(
     teacher: &Variables,
     paths: &[PathBuf],
     options: &DistillOptions,
-    (progress, fail): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Path, &Error)),
+    (progress, fail): (Watch<'_>, Fail<'_>),
 ) -> Result<Student> {
     let classes = match teacher.network {
         Network { variant: Variant::Paper, classes: Some(classes) } => classes,
@@ -171,18 +171,13 @@ struct Course<'a> {
     twins: Vec<Twins>,
     options: &'a DistillOptions,
     workers: Vec<Worker>,
-    progress: &'a mut dyn FnMut(Progress),
+    progress: Watch<'a>,
 }
 
 impl Course<'_> {
     /// Views of all photographs, and the first convolution, which is the teacher's but for how pictures are scaled, with
     /// the pools behind it.
-    fn first_stage(
-        &mut self,
-        teacher: &Variables,
-        paths: &[PathBuf],
-        fail: &mut dyn FnMut(&Path, &Error),
-    ) -> Result<()> {
+    fn first_stage(&mut self, teacher: &Variables, paths: &[PathBuf], fail: Fail<'_>) -> Result<()> {
         let options = self.options;
         let DistillOptions { views, seed, .. } = *options;
         let Body::Conv(conv) = &self.student.stages[0].body else {

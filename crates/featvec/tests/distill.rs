@@ -237,7 +237,7 @@ fn teachers_and_photographs_that_will_not_do_are_refused() {
     fs::write(&text, "no picture").unwrap();
     let mut failed = Vec::new();
     let mut fail = |path: &Path, _: &Error| failed.push(path.to_owned());
-    let result = distill(&teacher(), &[text.clone()], &options(), (&mut |_| {}, &mut fail));
+    let result = distill(&teacher(), std::slice::from_ref(&text), &options(), (&mut |_| {}, &mut fail));
     assert!(result.unwrap_err().to_string().contains("no photographs that could be read"));
     assert_eq!(failed, [text]);
 }

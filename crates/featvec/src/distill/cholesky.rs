@@ -22,7 +22,8 @@ impl Cholesky {
                     let rest = a[[i, j]] - dot;
                     a[[i, j]] = if i > j { rest / a[[j, j]] } else { rest.sqrt() };
                 }
-                if !(a[[j, j]] > 0.0) {
+                // The root of a number below zero is not a number.
+                if a[[j, j]].is_nan() || a[[j, j]] <= 0.0 {
                     return None;
                 }
             }

@@ -1,5 +1,15 @@
 //! How far the making of a student has come.
 
+use std::path::Path;
+
+use crate::Error;
+
+/// Who is told of progress.
+pub type Watch<'a> = &'a mut dyn FnMut(Progress);
+
+/// Who is told of a photograph that cannot be read, and why.
+pub type Fail<'a> = &'a mut dyn FnMut(&Path, &Error);
+
 /// What has just been done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Progress {

@@ -2,7 +2,7 @@
 //! teacher's maps, feature vectors and probabilities.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::ahead::Ahead;
 use crate::checkpoints::Checkpoints;
@@ -16,7 +16,7 @@ use crate::train::loss::soft_targets;
 use crate::train::{BatchNorm, LearningRate, Optimizer, TrainOptions, Trainer};
 use crate::{Error, ErrorKind, Result};
 
-use super::{Progress, Student, views};
+use super::{Fail, Progress, Student, Watch, views};
 
 /// How a student is refined.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +67,7 @@ pub fn refine(
     student: Student,
     paths: &[PathBuf],
     options: &RefineOptions,
-    (progress, fail): (&mut dyn FnMut(Progress), &mut dyn FnMut(&Path, &Error)),
+    (progress, fail): (Watch<'_>, Fail<'_>),
 ) -> Result<Student> {
     if options.steps == 0 {
         return Ok(student);

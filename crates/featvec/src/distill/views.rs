@@ -33,7 +33,7 @@ pub(super) fn views(path: &Path, count: usize, (seed, picture): (u64, usize)) ->
         let [h, w] = SIZE;
         let mut out = vec![0.0; h * w * 3];
         let part = if index == 0 { image.clone() } else { part(&image, random) };
-        let preset = if index % 2 == 0 { Preset::KerasPil } else { Preset::Tf1Retrain };
+        let preset = if index.is_multiple_of(2) { Preset::KerasPil } else { Preset::Tf1Retrain };
         preset.prepare(&part, h, w, &mut out);
         out
     };
