@@ -9,6 +9,7 @@ use crate::rng::Rng;
 mod archive;
 mod caffemodel;
 mod checkpoint;
+mod compact;
 mod module;
 mod npy;
 mod onnx;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(checkpoint::Bundle::new()),
         Box::new(checkpoint::V1::new()),
         Box::new(safetensors::SafetensorsFile::new()),
+        Box::new(compact::CompactFile::new()),
         Box::new(caffemodel::CaffemodelFile::new()),
         Box::new(onnx::OnnxFile::new()),
         Box::new(picture::Picture::new()),

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, cache, classify, compare, completions, embed, eval, export, fetch, inspect, man, merge, presets,
-    retrain, stats, train, verify,
+    bench, cache, classify, compare, completions, distill, embed, eval, export, fetch, inspect, man, merge,
+    presets, retrain, stats, train, verify,
 };
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
@@ -17,8 +17,8 @@ use crate::talk::Talk;
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  featvec embed --module feature_vector.tar.gz -o vectors.npy photos/
-  featvec classify --module bvlc_googlenet.caffemodel dog.jpg
+  featvec embed -o vectors.npy photos/
+  featvec classify dog.jpg
   featvec inspect feature_vector.tar.gz
 
 Exit codes: 0 all done, 1 some inputs failed, 2 could not start or go on, 130 interrupted."
@@ -44,6 +44,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Compare(compare::Compare),
     Export(export::Export),
+    Distill(distill::Distill),
     Retrain(Box<retrain::Retrain>),
     Bench(bench::Bench),
     Fetch(fetch::Fetch),
@@ -68,6 +69,7 @@ impl Cli {
             Command::Inspect(inspect) => inspect.run(&talk),
             Command::Compare(compare) => compare.run(&talk),
             Command::Export(export) => export.run(&talk),
+            Command::Distill(distill) => distill.run(&talk),
             Command::Retrain(retrain) => retrain.run(&talk),
             Command::Bench(bench) => bench.run(&talk),
             Command::Fetch(fetch) => fetch.run(&talk),

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod classify;
 pub mod compare;
 pub mod completions;
+pub mod distill;
 pub mod embed;
 pub mod eval;
 pub mod export;

@@ -12,7 +12,7 @@ mod training;
 
 pub use examples::ExampleArgs;
 pub use fetch::{FetchArgs, LimitArgs};
-pub use module::{LoadArgs, ModuleArgs};
+pub use module::{LoadArgs, ModuleArgs, or_builtin};
 pub use pictures::{PictureArgs, path};
 pub use precision::{Choice as PrecisionChoice, PrecisionArgs, some_pictures};
 pub use preparation::{BATCH, PreparationArgs};

@@ -1,6 +1,9 @@
 //! Checkpoints of any format: named tensors.
 
+use std::borrow::Cow;
+
 use crate::bundle::Bundle;
+use crate::compact::Compact;
 use crate::files::Files;
 use crate::safetensors::Safetensors;
 use crate::v1_checkpoint::V1Checkpoint;
@@ -26,6 +29,8 @@ pub enum CheckpointFormat {
     V2,
     /// One file of Hugging Face's format.
     Safetensors,
+    /// One file of featvec's own format.
+    Compact,
 }
 
 /// An opened checkpoint.
@@ -40,6 +45,7 @@ enum Reader {
     V1(V1Checkpoint),
     V2(Bundle),
     Safetensors(Safetensors),
+    Compact(Compact),
 }
 
 impl Checkpoint {
@@ -63,6 +69,21 @@ impl Checkpoint {
             .map_err(Error::of_a_file)
     }
 
+    /// Opens the compact file `file`, which errors call `place`.
+    ///
+    /// # Errors
+    /// Another version of the format, a wrong checksum, a header that is no list of tensors, bytes of no tensor or too
+    /// few.
+    pub fn from_compact(
+        place: impl Into<String>,
+        file: impl Into<Cow<'static, [u8]>>,
+        limits: &Limits,
+    ) -> Result<Checkpoint> {
+        Compact::open(place.into(), file.into(), limits)
+            .map(|compact| Checkpoint(Reader::Compact(compact)))
+            .map_err(Error::of_a_file)
+    }
+
     pub(crate) fn open_v2(files: Files, prefix: &str, limits: &Limits) -> Result<Checkpoint> {
         Bundle::open(files, prefix, limits)
             .map(|bundle| Checkpoint(Reader::V2(bundle)))
@@ -75,6 +96,15 @@ impl Checkpoint {
             Reader::V1(_) => CheckpointFormat::V1,
             Reader::V2(_) => CheckpointFormat::V2,
             Reader::Safetensors(_) => CheckpointFormat::Safetensors,
+            Reader::Compact(_) => CheckpointFormat::Compact,
+        }
+    }
+
+    /// What the file says of itself; only compact files say anything.
+    pub fn about(&self) -> &[(String, String)] {
+        match &self.0 {
+            Reader::Compact(compact) => compact.about(),
+            _ => &[],
         }
     }
 
@@ -84,6 +114,7 @@ impl Checkpoint {
             Reader::V1(checkpoint) => checkpoint.place().to_owned(),
             Reader::V2(bundle) => bundle.place(),
             Reader::Safetensors(tensors) => tensors.place().to_owned(),
+            Reader::Compact(compact) => compact.place().to_owned(),
         }
     }
 
@@ -93,6 +124,7 @@ impl Checkpoint {
             Reader::V1(checkpoint) => Box::new(checkpoint.tensors().entries()),
             Reader::V2(bundle) => Box::new(bundle.tensors().entries()),
             Reader::Safetensors(tensors) => Box::new(tensors.tensors().entries()),
+            Reader::Compact(compact) => Box::new(compact.tensors().entries()),
         }
     }
 
@@ -102,6 +134,7 @@ impl Checkpoint {
             Reader::V1(checkpoint) => checkpoint.tensors().entry(name),
             Reader::V2(bundle) => bundle.tensors().entry(name),
             Reader::Safetensors(tensors) => tensors.tensors().entry(name),
+            Reader::Compact(compact) => compact.tensors().entry(name),
         }
     }
 
@@ -114,6 +147,7 @@ impl Checkpoint {
             Reader::V1(checkpoint) => checkpoint.read(name),
             Reader::V2(bundle) => bundle.read(name),
             Reader::Safetensors(tensors) => tensors.read(name),
+            Reader::Compact(compact) => compact.read(name),
         };
         tensor
             .unwrap_or_else(|| {

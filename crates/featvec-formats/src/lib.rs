@@ -1,5 +1,5 @@
-//! Bounded readers for TF-Hub modules, TensorFlow checkpoints, safetensors and caffemodels; writers of all but the last,
-//! and of ONNX models.
+//! Bounded readers for TF-Hub modules, TensorFlow checkpoints, safetensors, compact modules and caffemodels; writers of
+//! all but the last, and of ONNX models.
 //!
 //! Somebody else's bytes go in, named tensors come out. Every length is compared with what is left and with a
 //! [`Limits`] budget before anything is allocated; every checksum is verified; every error says which file, and where
@@ -28,6 +28,7 @@ mod caffemodel;
 mod catalog;
 mod checkpoint;
 mod checksum;
+mod compact;
 mod data_type;
 mod error;
 pub mod events;
@@ -59,6 +60,7 @@ pub use bundle::{BundleWriter, bundle_files, write_checkpoint_state};
 pub use caffemodel::{Caffemodel, Layer};
 pub use checkpoint::{Checkpoint, CheckpointFormat, Entry};
 pub use checksum::masked_crc32c;
+pub use compact::{About, compact, compact_steps};
 pub use data_type::DataType;
 pub use error::{Error, ErrorKind, Result};
 pub use example::Example;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::STATE;
+use crate::compact::is_compact;
 use crate::error::TRUNCATED;
 use crate::files::{Files, open_file, read_file};
 use crate::limits::check_limit;
@@ -16,7 +17,7 @@ pub use describe::describe;
 use describe::is_caffemodel;
 
 const WHAT_TO_GIVE: &str = "give a TF1 Hub module (folder, .tar or .tar.gz), a checkpoint (.ckpt file, or .index with its \
-                            .data files), a .safetensors file or a .caffemodel";
+                            .data files), a .safetensors or .fvm file, or a .caffemodel";
 
 /// Something that holds a network's variables.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub enum Source {
 
 /// Opens what `path` names: the folder or the archive of a Hub module; a checkpoint as a V1 file, as the `.index` or a
 /// shard of a V2 one or the prefix of their names, as a folder with one, or as an archive with one; a safetensors file; a
-/// caffemodel.
+/// compact module; a caffemodel.
 ///
 /// # Errors
 /// Nothing there; something else, and then the message says what it looks like; damage; anything beyond `limits`.
@@ -167,7 +168,7 @@ fn is_candidate(files: &Files, name: &str) -> bool {
     let head = files.read_range(name, 0, length.min(512) as usize);
     let tail = files.read_range(name, length.saturating_sub(48), length.min(48) as usize);
     tail.is_ok_and(|tail| table::is_table(&tail))
-        || head.is_ok_and(|head| is_safetensors(&head) || is_caffemodel(&head))
+        || head.is_ok_and(|head| is_safetensors(&head) || is_compact(&head) || is_caffemodel(&head))
 }
 
 fn only_candidate(files: &Files, candidates: Vec<String>) -> Result<String> {
@@ -192,6 +193,9 @@ fn open_bytes(place: String, bytes: Vec<u8>, limits: &Limits) -> Result<Source> 
     }
     if is_safetensors(&bytes) {
         return Checkpoint::from_safetensors(place, bytes, limits).map(Source::Checkpoint);
+    }
+    if is_compact(&bytes) {
+        return Checkpoint::from_compact(place, bytes, limits).map(Source::Checkpoint);
     }
     if is_caffemodel(&bytes) {
         let model = Caffemodel::parse(&bytes, limits).map_err(|error| error.within(&place))?;

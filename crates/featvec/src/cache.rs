@@ -146,7 +146,7 @@ impl Cache {
     /// there: for modules that no server hands out any more.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a handle that is a path; those of [`resolve`](Cache::resolve) for a bad archive.
+    /// [`ErrorKind::Argument`] for a handle that is no URL; those of [`resolve`](Cache::resolve) for a bad archive.
     pub fn import(
         &self,
         handle: &Handle,
@@ -154,11 +154,11 @@ impl Cache {
         options: &FetchOptions,
         progress: Watch<'_>,
     ) -> Result<PathBuf> {
-        if handle.path().is_some() {
+        if handle.url().is_none() {
             return Err(Error::new(
                 ErrorKind::Argument,
                 handle.as_str(),
-                "a path needs no place in the cache",
+                "only what has a URL needs a place in the cache",
             )
             .with_hint("give the URL under which the module is to be found"));
         }

@@ -1,15 +1,15 @@
 //! Modules in the formats of other programs.
 //!
 //! Each function that writes a file or a folder reads it back before it takes its place, and compares every number of
-//! every variable; what featvec can run is run on a picture, too.
+//! every variable (in a compact file, filters within their rounding); what featvec can run is run on a picture, too.
 
 use std::path::Path;
 
 pub use featvec_formats::bundle_files as checkpoint_v2_files;
 use featvec_formats::{
-    BundleWriter, HubModule, ImageModuleInfo, SavedModel, Tensor as NumberTensor, TensorData, archive,
-    bundle_files, safetensors, v1_checkpoint, with_scratch_folder, write_checkpoint_state, write_file,
-    write_folder, write_whole,
+    About, BundleWriter, HubModule, ImageModuleInfo, SavedModel, Tensor as NumberTensor, TensorData, archive,
+    bundle_files, compact, safetensors, v1_checkpoint, with_scratch_folder, write_checkpoint_state,
+    write_file, write_folder, write_whole,
 };
 
 mod onnx;
@@ -204,6 +204,16 @@ pub fn to_checkpoint_v2(variables: &Variables, prefix: &Path) -> Result<()> {
 pub fn to_safetensors(variables: &Variables, file: &Path) -> Result<()> {
     let bytes = safetensors(&named_tensors(variables)?)?;
     write_checked(file, |place| write_file(place, &bytes), |place| read_back::checkpoint(place, variables))
+}
+
+/// Writes `variables` as one compact file, a third of a checkpoint's size, that says `about` itself. Filters are rounded to
+/// 11 bits a number, with a scale for each output channel; all else is kept as it is.
+///
+/// # Errors
+/// As of [`to_checkpoint_v1`]; [`ErrorKind::Argument`] for numbers that are not finite.
+pub fn to_compact(variables: &Variables, about: &About, file: &Path) -> Result<()> {
+    let bytes = compact(&named_tensors(variables)?, about)?;
+    write_checked(file, |place| write_file(place, &bytes), |place| read_back::compact(place, variables))
 }
 
 /// Writes to a place beside `path`, reads that back with `check`, and only then gives it its name.

@@ -1,13 +1,14 @@
-//! What a user calls a module: a URL, or a place on this machine.
+//! What a user calls a module: a URL, a place on this machine, or the one that comes with featvec.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sha1::{Digest, Sha1};
 
+use crate::builtin::BUILTIN;
 use crate::{Error, ErrorKind, Result};
 
-/// The name of a module: `https://tfhub.dev/…`, any other `http(s)://` URL, a `gs://` archive, or a path.
+/// The name of a module: `https://tfhub.dev/…`, any other `http(s)://` URL, a `gs://` archive, a path, or [`BUILTIN`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handle {
     text: String,
@@ -16,6 +17,7 @@ pub struct Handle {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
+    Builtin,
     Path(PathBuf),
     /// What is asked for over HTTP; for `gs://` not the text of the handle.
     Url(String),
@@ -50,6 +52,7 @@ impl Handle {
                     wrong("module handle", "it is empty").with_hint("give a URL or the path of a module")
                 );
             }
+            _ if text == BUILTIN => Target::Builtin,
             _ => Target::Path(PathBuf::from(text)),
         };
         Ok(Handle { text: text.to_string(), target })
@@ -66,11 +69,16 @@ impl Handle {
         hex(&Sha1::digest(self.text.as_bytes()))
     }
 
+    /// Whether it is the module that comes with featvec.
+    pub fn is_builtin(&self) -> bool {
+        self.target == Target::Builtin
+    }
+
     /// The file or folder, where the handle is a path.
     pub fn path(&self) -> Option<&Path> {
         match &self.target {
             Target::Path(path) => Some(path),
-            Target::Url(_) => None,
+            Target::Builtin | Target::Url(_) => None,
         }
     }
 
@@ -78,8 +86,14 @@ impl Handle {
     /// checkpoint of several files, which is named by what their names begin with.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where nothing is there, with a hint if the handle looks like a URL without its beginning.
+    /// [`ErrorKind::Io`] where nothing is there, with a hint if the handle looks like a URL without its beginning;
+    /// [`ErrorKind::Argument`] for the module that comes with featvec, which is in no file.
     pub fn existing_path(&self) -> Result<Option<&Path>> {
+        if self.is_builtin() {
+            return Err(wrong(&self.text, "this module is in the program, not in a file").with_hint(
+                "`featvec export` writes it to one; a file of this name is reached as ./builtin",
+            ));
+        }
         let Some(path) = self.path() else {
             return Ok(None);
         };
@@ -98,10 +112,10 @@ impl Handle {
         })
     }
 
-    /// What to download, where the handle is not a path.
+    /// What to download, where the handle is a URL.
     pub fn url(&self) -> Option<&str> {
         match &self.target {
-            Target::Path(_) => None,
+            Target::Builtin | Target::Path(_) => None,
             Target::Url(url) => Some(url),
         }
     }
@@ -221,10 +235,25 @@ mod tests {
 
     #[test]
     fn everything_else_is_a_path() {
-        for text in
-            ["module.tar.gz", "/m", "google/imagenet/inception_v1/feature_vector/1", "C:\\m", "odd name://x"]
-        {
-            assert_eq!(Handle::parse(text).unwrap().path(), Some(Path::new(text)));
+        for text in [
+            "module.tar.gz",
+            "/m",
+            "google/imagenet/inception_v1/feature_vector/1",
+            "C:\\m",
+            "odd name://x",
+            "./builtin",
+            "Builtin",
+        ] {
+            let handle = Handle::parse(text).unwrap();
+            assert!(handle.path() == Some(Path::new(text)) && !handle.is_builtin());
         }
+    }
+
+    #[test]
+    fn what_comes_with_featvec_is_no_path() {
+        let handle = Handle::parse("builtin").unwrap();
+        assert!(handle.is_builtin() && handle.path().is_none() && handle.url().is_none());
+        let error = handle.existing_path().unwrap_err();
+        assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("./builtin"), "{error}");
     }
 }

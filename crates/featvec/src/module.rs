@@ -1,17 +1,20 @@
 //! A module: a network with its variables, called by signature, as TF-Hub's `hub.Module` is.
 
+mod about;
 mod assemble;
 mod graph;
 mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use featvec_formats::{
-    CheckpointFormat, DataType, HubModule, MetaGraph, PartialShape, SavedModel, Source, TensorName,
+    About, Checkpoint, CheckpointFormat, DataType, HubModule, MetaGraph, PartialShape, SavedModel, Source,
+    TensorName,
 };
 
+use crate::builtin;
 use crate::cache::Cache;
 use crate::calibration::Calibration;
 use crate::extractor::{FeatureExtractor, RunOptions};
@@ -23,6 +26,7 @@ use crate::tensor::Tensor;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Limits, Result};
 
+pub use about::read_about;
 pub(crate) use graph::Role;
 pub use notes::Notes;
 
@@ -38,6 +42,8 @@ pub enum Format {
     CheckpointV2,
     /// A safetensors file with TF-Slim's names.
     Safetensors,
+    /// A compact file of featvec's own, with TF-Slim's names.
+    Compact,
     /// A Caffe model.
     Caffemodel,
 }
@@ -49,6 +55,7 @@ impl std::fmt::Display for Format {
             Format::CheckpointV1 => "TF-Slim checkpoint (V1)",
             Format::CheckpointV2 => "TF-Slim checkpoint (V2)",
             Format::Safetensors => "safetensors",
+            Format::Compact => "compact module",
             Format::Caffemodel => "caffemodel",
         })
     }
@@ -137,7 +144,9 @@ pub(crate) const IMAGES: &str = "images";
 /// ```
 pub struct Module {
     place: String,
+    path: Option<PathBuf>,
     format: Format,
+    about: About,
     tag_sets: Vec<BTreeSet<String>>,
     tags: BTreeSet<String>,
     mode: Mode,
@@ -150,8 +159,9 @@ pub struct Module {
 }
 
 impl Module {
-    /// Loads the module that `handle` names: a folder or archive of a TF1 Hub module, its `http(s)://` or `gs://`
-    /// URL (downloaded once, see [`Cache`]), a TF-Slim checkpoint, or BVLC GoogLeNet's caffemodel.
+    /// Loads the module that `handle` names: `builtin`, which comes with featvec; a folder or archive of a TF1 Hub
+    /// module, its `http(s)://` or `gs://` URL (downloaded once, see [`Cache`]), a TF-Slim checkpoint, a safetensors file,
+    /// a compact one, or BVLC GoogLeNet's caffemodel.
     ///
     /// # Errors
     /// No such file or server; damage; a module that is not Inception V1 (the message says what it is instead).
@@ -169,25 +179,26 @@ impl Module {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Module> {
         let handle = Handle::parse(handle)?;
-        let loaded = match handle.existing_path()? {
-            Some(path) => Loaded::open(path, options),
-            None => {
-                let cache = match &options.cache {
-                    Some(cache) => cache.clone(),
-                    None => Cache::open_default()?,
-                };
-                cache.load(&handle, &options.fetch, progress, |path| Loaded::open(path, options))
-            }
+        let loaded = if handle.is_builtin() {
+            Loaded::builtin(options)
+        } else if let Some(path) = handle.existing_path()? {
+            Loaded::open(path, options)
+        } else {
+            let cache = match &options.cache {
+                Some(cache) => cache.clone(),
+                None => Cache::open_default()?,
+            };
+            cache.load(&handle, &options.fetch, progress, |path| Loaded::open(path, options))
         }?;
-        Module::ready(loaded, handle.as_str(), options)
+        Module::ready(loaded, (handle.as_str(), handle.path()), options)
     }
 
     /// Loads what `path` names, even if that is no text.
     pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<Module> {
-        Module::ready(Loaded::open(path, options)?, &path.display().to_string(), options)
+        Module::ready(Loaded::open(path, options)?, (&path.display().to_string(), Some(path)), options)
     }
 
-    fn ready(loaded: Loaded, place: &str, options: &LoadOptions) -> Result<Module> {
+    fn ready(loaded: Loaded, (place, path): (&str, Option<&Path>), options: &LoadOptions) -> Result<Module> {
         if loaded.mode == Mode::BatchStatistics && options.run.precision == Precision::Int8 {
             let message = "a graph for training takes the statistics of each batch, which int8 cannot";
             let hint = "leave out the tag `train`, or use f32";
@@ -196,7 +207,9 @@ impl Module {
         let extractor = FeatureExtractor::new(loaded.variables, &options.run)?;
         Ok(Module {
             place: place.to_string(),
+            path: path.map(Path::to_path_buf),
             format: loaded.format,
+            about: loaded.about,
             tag_sets: loaded.tag_sets,
             tags: options.tags.clone(),
             mode: loaded.mode,
@@ -217,6 +230,8 @@ impl Module {
     pub fn fork(&self, threads: NonZeroUsize) -> Result<Module> {
         Ok(Module {
             place: self.place.clone(),
+            path: self.path.clone(),
+            about: self.about.clone(),
             tag_sets: self.tag_sets.clone(),
             tags: self.tags.clone(),
             signatures: self.signatures.clone(),
@@ -230,9 +245,19 @@ impl Module {
         &self.place
     }
 
+    /// The file or folder that was named, if it was loaded from one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// The folder that it was loaded from, if it was one.
     pub fn folder(&self) -> Option<&Path> {
-        Some(Path::new(&self.place)).filter(|path| path.is_dir())
+        self.path().filter(|path| path.is_dir())
+    }
+
+    /// What its file says of itself: what is told, and the text. Only compact files say anything.
+    pub fn about(&self) -> &[(String, String)] {
+        &self.about
     }
 
     /// What kind of file it came from.
@@ -524,6 +549,7 @@ impl std::fmt::Display for TensorInfo {
 /// All that is read from a source before the network is made ready to run.
 struct Loaded {
     format: Format,
+    about: About,
     tag_sets: Vec<BTreeSet<String>>,
     mode: Mode,
     signatures: BTreeMap<String, Signature>,
@@ -538,19 +564,34 @@ impl Loaded {
         let place = path.display().to_string();
         match featvec_formats::source::open(path, &options.fetch.limits)? {
             Source::HubModule(module) => Loaded::from_module(&module, options),
-            Source::Checkpoint(checkpoint) => {
-                let format = match checkpoint.format() {
-                    CheckpointFormat::V1 => Format::CheckpointV1,
-                    CheckpointFormat::V2 => Format::CheckpointV2,
-                    CheckpointFormat::Safetensors => Format::Safetensors,
-                };
-                Loaded::without_graph(assemble::from_checkpoint(&checkpoint)?, (format, &place), options)
-            }
+            Source::Checkpoint(checkpoint) => Loaded::from_checkpoint(&checkpoint, &place, options),
             Source::Caffemodel(model) => {
                 let variables = assemble::from_caffemodel(&model, &place)?;
                 Loaded::without_graph(variables, (Format::Caffemodel, &place), options)
             }
         }
+    }
+
+    fn builtin(options: &LoadOptions) -> Result<Loaded> {
+        let Some(bytes) = builtin::bytes() else {
+            let message = "this featvec was built without its module";
+            return Err(Error::new(ErrorKind::Unsupported, builtin::BUILTIN, message)
+                .with_hint("build it with the feature `builtin`, or name another module"));
+        };
+        // The user's limits are for the bytes of others.
+        let checkpoint = Checkpoint::from_compact(builtin::BUILTIN, bytes, &Limits::default())?;
+        Loaded::from_checkpoint(&checkpoint, builtin::BUILTIN, options)
+    }
+
+    fn from_checkpoint(checkpoint: &Checkpoint, place: &str, options: &LoadOptions) -> Result<Loaded> {
+        let format = match checkpoint.format() {
+            CheckpointFormat::V1 => Format::CheckpointV1,
+            CheckpointFormat::V2 => Format::CheckpointV2,
+            CheckpointFormat::Safetensors => Format::Safetensors,
+            CheckpointFormat::Compact => Format::Compact,
+        };
+        let loaded = Loaded::without_graph(assemble::from_checkpoint(checkpoint)?, (format, place), options)?;
+        Ok(Loaded { about: checkpoint.about().to_vec(), ..loaded })
     }
 
     fn from_module(module: &HubModule, options: &LoadOptions) -> Result<Loaded> {
@@ -573,6 +614,7 @@ impl Loaded {
         let info = meta.image_module_info(limits).map_err(|error| error.within(place))?;
         Ok(Loaded {
             format: Format::HubModule,
+            about: About::new(),
             tag_sets,
             mode: recognized.mode,
             signatures: signatures_of(meta, &recognized),
@@ -605,6 +647,7 @@ impl Loaded {
         let attached_size = Some(DEFAULT_SIZE);
         Ok(Loaded {
             format,
+            about: About::new(),
             tag_sets,
             mode,
             signatures,

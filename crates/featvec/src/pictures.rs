@@ -29,7 +29,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::image::{self, DecodeOptions, Original, PixelGrid};
+use crate::image::{self, DecodeOptions, Decoded, Original, PixelGrid};
 use crate::parallel::share_out;
 use crate::{Error, ErrorKind, Preset, Result, Tensor};
 
@@ -88,6 +88,14 @@ impl Preparation {
         let (sampled, about) = image::decode_sampled(bytes, &self.decode, self)?;
         self.preset.prepare_sampled(&sampled, height, width, out);
         Ok(about)
+    }
+
+    /// Decodes the file `path`.
+    ///
+    /// # Errors
+    /// As of [`prepare`](Preparation::prepare).
+    pub(crate) fn decode(&self, path: &Path) -> Result<Decoded> {
+        image::decode(&self.read(path)?, &self.decode)
     }
 
     /// Prepares the files `paths` on `threads` threads, the caller's among them, or on as many as the system gives. The

@@ -117,7 +117,7 @@ impl Lesson {
 }
 
 /// A class in front that is as unlikely as the least likely one.
-fn with_background(logits: &Tensor) -> Result<Tensor> {
+pub(crate) fn with_background(logits: &Tensor) -> Result<Tensor> {
     let classes = logits.shape().last().copied().unwrap_or(0);
     let mut data = Vec::with_capacity(logits.rows() * (classes + 1));
     for row in logits.iter_rows() {

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::inputs;
 use crate::line;
-use crate::options::{FetchArgs, LoadArgs, PrecisionChoice, Size, some_pictures};
+use crate::options::{FetchArgs, LoadArgs, PrecisionChoice, Size, or_builtin, some_pictures};
 use crate::stop::{Outcome, Stop};
 use crate::talk::Talk;
 use report::{Row, print_accuracy, print_contests, print_rows, print_steps};
@@ -38,7 +38,7 @@ Examples:
   featvec bench --assert
   featvec bench --precision f32,int8 --batch 32
   featvec bench --train
-  featvec bench --accuracy photos/ --module bvlc_googlenet.caffemodel
+  featvec bench --accuracy photos/
 
 Runs of the network take turns with a loop of multiply-adds on the same threads. % of peak is the
 rate of the first, counted as direct convolution, in units of the second; spread is the
@@ -51,7 +51,8 @@ back to every variable, and the update; memory is the most that this process has
 
 In JSON, peak_ratio and spread are fractions: 0.9 is 90 %.")]
 pub struct Bench {
-    /// Take the weights of this module [default: random ones, which take the same time]
+    /// Take the weights of this module [default: random ones, which take the same time; with
+    /// --accuracy builtin]
     #[arg(long, value_name = "HANDLE", env = "FEATVEC_MODULE", hide_env_values = true)]
     module: Option<String>,
 
@@ -134,9 +135,12 @@ impl Bench {
     /// The weights to run with, and the size of pictures.
     fn subject(&mut self, talk: &Talk) -> Result<(Variables, [usize; 2]), Error> {
         self.module = self.module.take().filter(|handle| !handle.is_empty());
-        let (variables, size) = if self.module.is_some() || self.accuracy.is_some() {
+        if self.accuracy.is_some() {
+            self.module = Some(or_builtin(self.module.as_deref(), talk).to_string());
+        }
+        let (variables, size) = if let Some(handle) = &self.module {
             let load = LoadArgs::inference(std::mem::take(&mut self.fetch));
-            let module = load.load(self.module.as_deref(), (Precision::F32, true), talk)?;
+            let module = load.load(handle, (Precision::F32, true), talk)?;
             (module.variables().clone(), module.expected_image_size().unwrap_or(DEFAULT_SIZE))
         } else if self.train {
             (Variables::random(Network { variant: Variant::Slim, classes: None }, 0), DEFAULT_SIZE)

@@ -23,7 +23,7 @@ use crate::{interrupt, line};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  featvec classify --module bvlc_googlenet.caffemodel dog.jpg
+  featvec classify dog.jpg
   featvec classify --module classification.tar.gz --top 1 --format json photos/
   featvec classify --module retrained/ rose.jpg
   featvec classify --module mine.ckpt --labels mine.txt cat.jpg

@@ -27,7 +27,7 @@ Examples:
   featvec compare ours.npy python.npy --module module/ --images photos/
   featvec compare ours.npy python.npy --module module/ --images - < ours.paths.txt
 
-With --module and --images the first pictures are run through the module under every preset,
+With --images the first pictures are run through the module under every preset,
 channel order and range, to say which of them made A and which made B. Row i must be picture i.
 
 The exit code is 0 if they are equal within the tolerance, and 1 if not.")]

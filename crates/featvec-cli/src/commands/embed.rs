@@ -22,7 +22,7 @@ use crate::talk::Talk;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  featvec embed --module feature_vector.tar.gz -o vectors.parquet photos/ more/*.jpg
+  featvec embed -o vectors.parquet photos/ more/*.jpg
   find photos -name '*.png' | featvec embed --module module/ -o vectors.csv -
   featvec embed --module module/ -o part3.parquet --shard 3/16 shards/*.tar
   featvec embed --module module/ --preset keras-pil --normalize cat.jpg dog.jpg

@@ -23,6 +23,7 @@ use crate::talk::Talk;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  featvec eval imagenet/val/
   featvec eval --module classification.tar.gz imagenet/val/
   featvec eval --module bvlc_googlenet.caffemodel --crops 10 --per-class photos/
   featvec eval --module flowers/ --format json 'records/flowers_validation_*.tfrecord'

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write, stdout};
 
 use clap::Args;
+use featvec::builtin::{self, BUILTIN};
 use featvec::module::{Format, Signature, TensorInfo};
 use featvec::network::DEFAULT_SIZE;
 use featvec::{Kernels, Module, Precision, grouped};
@@ -21,12 +22,14 @@ use statistics::{Statistics, by_stage, by_variable};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  featvec inspect builtin
   featvec inspect feature_vector.tar.gz
   featvec inspect --tags train --format json module/
   featvec inspect --all-variables bvlc_googlenet.caffemodel
   featvec inspect --cpu")]
 pub struct Inspect {
-    /// The module: a folder, a .tar.gz, a checkpoint, a .caffemodel, or a URL
+    /// The module: a folder, a .tar.gz, a checkpoint, a .caffemodel, a URL, or the one that comes with featvec [default:
+    /// builtin]
     #[arg(value_name = "HANDLE", env = "FEATVEC_MODULE", hide_env_values = true)]
     handle: Option<String>,
 
@@ -53,7 +56,8 @@ impl Inspect {
             print_kernels(&mut out, self.format).map_err(Stop::from_stdout)?;
             return Ok(Outcome::Done);
         }
-        let module = self.load.load(self.handle.as_deref(), (Precision::F32, false), talk)?;
+        let handle = self.handle.as_deref().filter(|handle| !handle.is_empty()).unwrap_or(BUILTIN);
+        let module = self.load.load(handle, (Precision::F32, false), talk)?;
         let statistics = if self.all_variables { by_variable(&module) } else { by_stage(&module) };
         match self.format {
             TextOrJson::Text => print_text(&mut out, &module, &statistics),
@@ -93,6 +97,11 @@ fn size(module: &Module) -> [usize; 2] {
     module.expected_image_size().unwrap_or(DEFAULT_SIZE)
 }
 
+/// The hash of the file of the module that comes with featvec, by which it can be told from others.
+fn sha256(module: &Module) -> Option<String> {
+    if module.handle() == BUILTIN { builtin::sha256() } else { None }
+}
+
 fn print_text(out: &mut impl Write, module: &Module, statistics: &[Statistics]) -> io::Result<()> {
     let variables = module.variables();
     let network = variables.network;
@@ -100,6 +109,12 @@ fn print_text(out: &mut impl Write, module: &Module, statistics: &[Statistics]) 
     let fact = |out: &mut dyn Write, name: &str, value: &str| writeln!(out, "{name:14} {value}");
     fact(out, "module", &line::shown(module.handle()))?;
     fact(out, "format", &module.format().to_string())?;
+    for (what, text) in module.about() {
+        fact(out, &line::shown(what), &line::shown(text))?;
+    }
+    if let Some(sha256) = sha256(module) {
+        fact(out, "SHA-256", &sha256)?;
+    }
     let graphs: Vec<_> = module.tag_sets().iter().map(|tags| format!("{tags:?}")).collect();
     fact(out, "tags", &format!("{}; in use {:?}", graphs.join(" "), module.tags()))?;
     match module.expected_image_size() {
@@ -184,6 +199,8 @@ fn to_json(module: &Module, statistics: &[Statistics]) -> Value {
     json!({
         "handle": module.handle(),
         "format": module.format().to_string(),
+        "about": module.about(),
+        "sha256": sha256(module),
         "tags": module.tag_sets(),
         "tags_in_use": module.tags(),
         "image_size": module.expected_image_size().ok(),
@@ -231,8 +248,10 @@ fn checks(module: &Module) -> Vec<String> {
         }
         .to_string(),
     );
-    if module.format() != Format::Caffemodel {
-        checks.push("the checksums of all blocks and tensors that were read".to_string());
+    match module.format() {
+        Format::Caffemodel => {}
+        Format::Compact => checks.push("the checksum of the file".to_string()),
+        _ => checks.push("the checksums of all blocks and tensors that were read".to_string()),
     }
     checks.push("all numbers are finite".to_string());
     if module.format() != Format::Caffemodel {

@@ -42,7 +42,7 @@ use training::{Trained, TrainingArgs};
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  featvec retrain --module feature_vector.tar.gz -o flowers-model flower_photos/
+  featvec retrain -o flowers-model flower_photos/
   featvec classify --module flowers-model rose.jpg
   featvec retrain --module bvlc_googlenet.caffemodel -o model photos/train --test-folder photos/val
   featvec retrain --module module/ -o model --balance --preset keras-pil photos/

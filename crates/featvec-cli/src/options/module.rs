@@ -3,18 +3,19 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use featvec::builtin::BUILTIN;
 use featvec::extractor::RunOptions;
 use featvec::{LoadOptions, Module, Precision, Result};
 
 use super::FetchArgs;
-use crate::stop::wrong_usage;
 use crate::talk::Talk;
 
 /// A module named with `--module`.
 #[derive(Args)]
 #[command(next_help_heading = "Module")]
 pub struct ModuleArgs {
-    /// The module: a folder, a .tar.gz, a checkpoint, a .caffemodel, or a URL
+    /// The module: a folder, a .tar.gz, a checkpoint, a .caffemodel, a URL, or the one that comes with featvec [default:
+    /// builtin]
     #[arg(long, value_name = "HANDLE", env = "FEATVEC_MODULE", hide_env_values = true)]
     module: Option<String>,
 
@@ -26,7 +27,7 @@ impl ModuleArgs {
     /// Loads the module; with `any_size` it takes pictures of any size.
     ///
     /// # Errors
-    /// No module named; those of [`Module::load`].
+    /// Those of [`Module::load`].
     pub fn load(&self, any_size: bool, talk: &Talk) -> Result<Module> {
         self.load_for(Precision::F32, any_size, talk)
     }
@@ -36,8 +37,18 @@ impl ModuleArgs {
     /// # Errors
     /// As there.
     pub fn load_for(&self, precision: Precision, any_size: bool, talk: &Talk) -> Result<Module> {
-        self.load.load(self.module.as_deref(), (precision, any_size), talk)
+        self.load.load(or_builtin(self.module.as_deref(), talk), (precision, any_size), talk)
     }
+}
+
+/// The `handle` that was given, or the module that comes with featvec, of which is then told what it is.
+pub fn or_builtin<'a>(handle: Option<&'a str>, talk: &Talk) -> &'a str {
+    handle.filter(|handle| !handle.is_empty()).unwrap_or_else(|| {
+        talk.note(format_args!(
+            "module {BUILTIN}: distilled from BVLC GoogLeNet, not Google's weights; --module takes others"
+        ));
+        BUILTIN
+    })
 }
 
 /// How a module is loaded and run.
@@ -69,19 +80,13 @@ impl LoadArgs {
     /// Loads the module `handle`.
     ///
     /// # Errors
-    /// No handle; those of [`Module::load`].
+    /// Those of [`Module::load`].
     pub fn load(
         &self,
-        handle: Option<&str>,
+        handle: &str,
         (precision, any_size): (Precision, bool),
         talk: &Talk,
     ) -> Result<Module> {
-        let handle = handle.filter(|handle| !handle.is_empty()).ok_or_else(|| {
-            wrong_usage("no module is named").with_hint(
-                "give --module HANDLE or set FEATVEC_MODULE, for example to \
-                 https://tfhub.dev/google/imagenet/inception_v1/feature_vector/1 or to a file",
-            )
-        })?;
         let options = LoadOptions {
             tags: self.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect(),
             any_size,

@@ -192,6 +192,6 @@ fn what_makes_no_sense_is_refused() {
     refused(&["--assert", "--accuracy", "photos"], "cannot be used with");
     refused(&["--preset", "tf2"], "--accuracy");
     refused(&["--against", "avx2"], "--accuracy");
-    refused(&["--accuracy", "photos"], "no module is named");
+    refused(&["--accuracy", "no/such/photos"], "no/such/photos");
     refused(&["--module", "no/such/module"], "no such file");
 }

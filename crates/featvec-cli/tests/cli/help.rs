@@ -17,6 +17,7 @@ fn every_command_has_help_with_examples() {
         "eval",
         "train",
         "export",
+        "distill",
         "retrain",
         "bench",
         "fetch",

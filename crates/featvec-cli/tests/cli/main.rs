@@ -1,10 +1,12 @@
 //! The program as its users meet it: the real binary, its output, its exit codes and its files.
 
 mod bench;
+mod builtin;
 mod cache;
 mod classify;
 mod collection;
 mod compare;
+mod distill;
 mod embed;
 mod eval;
 mod export;

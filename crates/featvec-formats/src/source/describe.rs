@@ -11,6 +11,7 @@ const KNOWN: &[(usize, &[u8], &str)] = &[
     (8, b"WEBP", "a WebP picture"),
     (0, b"II*\0", "a TIFF picture"),
     (0, b"MM\0*", "a TIFF picture"),
+    (0, b"\x89FVM\r\n\x1a\n", "a compact module of featvec"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, perhaps of Keras"),
     (0, b"PK\x03\x04", "a zip file, as PyTorch, Keras and numpy write them"),
     (0, b"\x93NUMPY", "an array of numpy"),

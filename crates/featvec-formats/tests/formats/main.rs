@@ -3,6 +3,7 @@
 mod archive;
 mod bundle;
 mod caffemodel;
+mod compact;
 mod example;
 mod fixtures;
 mod hub_module;

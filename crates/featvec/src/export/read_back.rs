@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use featvec_formats::{Attr, Graph};
+use featvec_formats::{Attr, Graph, compact_steps};
 
 use super::GraphOptions;
 use super::saved_model::SERVE;
@@ -36,6 +36,16 @@ pub(super) fn checkpoint(path: &Path, variables: &Variables) -> Result<()> {
     run(&module, variables, module.expected_image_size()?)
 }
 
+/// Compares a compact file, filters within half of a step.
+pub(super) fn compact(path: &Path, variables: &Variables) -> Result<()> {
+    let module = Module::open(path, &LoadOptions::default())?;
+    let read = module.variables();
+    compare_by(variables, read, |(name, channels), a, b| {
+        name != WEIGHTS && bits_of(a) == bits_of(b) || name == WEIGHTS && are_rounded(a, b, channels)
+    })?;
+    run(&module, read, module.expected_image_size()?)
+}
+
 /// Compares a SavedModel: its graph must be recognised, and its variables the same.
 pub(super) fn saved_model(path: &Path, variables: &Variables) -> Result<()> {
     let tags = BTreeSet::from([SERVE.to_string()]);
@@ -61,6 +71,15 @@ pub(super) fn frozen_graph(path: &Path, variables: &Variables) -> Result<()> {
 
 /// Every number, bit by bit.
 fn compare(written: &Variables, read: &Variables) -> Result<()> {
+    compare_by(written, read, |_, a, b| bits_of(a) == bits_of(b))
+}
+
+/// Every variable, by `same`, which is told the variable's name and output channels.
+fn compare_by(
+    written: &Variables,
+    read: &Variables,
+    same: impl Fn((&str, usize), &[f32], &[f32]) -> bool,
+) -> Result<()> {
     if written.network != read.network {
         return Err(differs("the network"));
     }
@@ -76,13 +95,24 @@ fn compare(written: &Variables, read: &Variables) -> Result<()> {
     let read = read.convs.iter().chain(&read.logits);
     for ((layer, written), read) in layers.zip(written).zip(read) {
         let (written, read) = (written.named(), read.named());
-        let same = written.len() == read.len()
-            && written.iter().zip(&read).all(|(a, b)| a.0 == b.0 && bits_of(a.1) == bits_of(b.1));
-        if !same {
+        let channels = layer.shape[3];
+        let all_same = written.len() == read.len()
+            && written.iter().zip(&read).all(|(a, b)| a.0 == b.0 && same((a.0, channels), a.1, b.1));
+        if !all_same {
             return Err(differs(&format!("{}/{WEIGHTS} or its siblings", layer.name)));
         }
     }
     Ok(())
+}
+
+/// Whether `read` are the numbers that a compact file holds which are nearest to `written`.
+fn are_rounded(written: &[f32], read: &[f32], channels: usize) -> bool {
+    // The nearest, but for the rounding of a quotient of up to 1023; and zero for what is next to nothing.
+    const MOST_STEPS: f32 = 0.5001;
+    let steps = compact_steps(written, channels);
+    let mut all = written.iter().zip(read).zip(steps.iter().cycle());
+    written.len() == read.len()
+        && all.all(|((a, b), step)| (a - b).abs() <= MOST_STEPS * step + f32::MIN_POSITIVE)
 }
 
 fn bits_of(values: &[f32]) -> Vec<u32> {

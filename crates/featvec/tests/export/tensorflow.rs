@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use featvec::export::{
-    GraphOptions, named_tensors, to_checkpoint_v1, to_checkpoint_v2, to_frozen_graph, to_hub_archive,
-    to_hub_module, to_safetensors, to_saved_model,
+    GraphOptions, named_tensors, to_checkpoint_v1, to_checkpoint_v2, to_compact, to_frozen_graph,
+    to_hub_archive, to_hub_module, to_safetensors, to_saved_model,
 };
 use featvec::module::{DEFAULT, Format, IMAGE_CLASSIFICATION, IMAGE_FEATURE_VECTOR};
 use featvec::network::Network;
@@ -14,7 +14,7 @@ use featvec::variables::Variables;
 use featvec::{ErrorKind, Limits, LoadOptions, Module, Tensor};
 use featvec_formats::{Attr, Graph, HubModule, Input, MetaGraph, Node, SavedModel, TensorName, TensorProto};
 
-use crate::support::{CLASSES, numbers, paper, slim};
+use crate::support::{CLASSES, load, numbers, paper, slim};
 
 const SIZE: [usize; 2] = [64, 96];
 
@@ -279,6 +279,7 @@ fn what_a_module_has_of_its_own_is_kept() {
         to_checkpoint_v1(&variables, &folder.path().join("x.ckpt")),
         to_checkpoint_v2(&variables, &folder.path().join("x")),
         to_safetensors(&variables, &folder.path().join("x.safetensors")),
+        to_compact(&variables, &Vec::new(), &folder.path().join("x.fvm")),
     ] {
         let error = result.unwrap_err();
         assert!(error.to_string().contains("no place for the module's own scale"), "{error}");
@@ -311,6 +312,32 @@ fn checkpoints_and_safetensors_open_again() {
         assert!(
             state.starts_with(&format!("model_checkpoint_path: \"{:?}-v2.ckpt\"", variables.network.variant))
         );
+    }
+}
+
+#[test]
+fn a_compact_module_is_nearly_the_same_and_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let about = vec![("what".to_string(), "random numbers".to_string())];
+    for module in [slim(folder.path()), paper(folder.path())] {
+        let (path, again) = (folder.path().join("x.fvm"), folder.path().join("again.fvm"));
+        to_compact(module.variables(), &about, &path).unwrap();
+        let compact = load(&path);
+        assert_eq!((compact.format(), compact.about()), (Format::Compact, &about[..]));
+        assert_eq!(compact.variables().network, module.variables().network);
+        let bytes = std::fs::read(&path).unwrap();
+        let parameters = compact.variables().network.parameters();
+        assert!(bytes.len() < parameters * 12 / 8, "{} bytes", bytes.len());
+        let [a, b] = [&module, &compact].map(|module| module.run(&images()).unwrap());
+        let distance =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+        let zeros = vec![0.0; a.data().len()];
+        let relative = distance(a.data(), b.data()) / distance(a.data(), &zeros);
+        assert!(relative > 0.0 && relative < 0.02, "{relative}");
+
+        // What has been rounded is not rounded further.
+        to_compact(compact.variables(), &about, &again).unwrap();
+        assert!(std::fs::read(&again).unwrap() == bytes);
     }
 }
 

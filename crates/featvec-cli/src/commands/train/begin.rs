@@ -2,6 +2,7 @@
 
 use clap::Args;
 use featvec::extractor::{FeatureExtractor, RunOptions};
+use featvec::handle::Handle;
 use featvec::network::{Network, Variant};
 use featvec::source::{self, Source};
 use featvec::teacher::{Teacher, TeacherOptions};
@@ -110,11 +111,9 @@ impl BeginArgs {
             ignore_missing: self.ignore_missing_vars,
         };
         // A checkpoint need not be a whole network.
-        let path = std::path::Path::new(handle);
-        let limits = self.fetch.limits();
-        let checkpoint = match handle.contains("://") {
-            true => None,
-            false => match source::open(path, &limits)? {
+        let checkpoint = match Handle::parse(handle)?.path() {
+            None => None,
+            Some(path) => match source::open(path, &self.fetch.limits())? {
                 Source::Checkpoint(checkpoint) => Some(checkpoint),
                 _ => None,
             },
@@ -151,6 +150,6 @@ impl BeginArgs {
     }
 
     fn load(&self, handle: &str, talk: &Talk) -> Result<Module> {
-        LoadArgs::inference(self.fetch.clone()).load(Some(handle), (Precision::F32, true), talk)
+        LoadArgs::inference(self.fetch.clone()).load(handle, (Precision::F32, true), talk)
     }
 }
