@@ -21,6 +21,8 @@ use crate::layout::{CONTENT_HASH, KEY, Layout, VECTOR};
 /// About how many bytes of vectors a row group has. It is held in memory while it is written.
 const GROUP_BYTES: usize = 16 << 20;
 const MOST_GROUP_ROWS: usize = 1 << 16;
+/// Bytes of a page. Pages of the usual 1 MB leave holes in the heap: it grows by half a kilobyte a row then.
+const PAGE_BYTES: usize = 1 << 16;
 
 /// Writes all rows.
 pub(super) fn write(batches: &mut Batches<'_>, layout: &Layout, file: Staged) -> Result<Staged> {
@@ -41,6 +43,8 @@ fn properties(layout: &Layout) -> WriterProperties {
     WriterProperties::builder()
         .set_created_by("featvec".to_string())
         .set_max_row_group_row_count(Some(rows))
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_column_dictionary_enabled(ColumnPath::from(KEY), false)
         .set_column_dictionary_enabled(hashes.clone(), false)

@@ -2,8 +2,8 @@
 
 use std::io::Cursor;
 
-use featvec_formats::npy::{RowWriter, read, write};
-use featvec_formats::{ErrorKind, Limits, Result, Tensor, TensorData};
+use featvec_formats::npy::{RowWriter, header, read, read_header, write};
+use featvec_formats::{DataType, ErrorKind, Limits, Result, Tensor, TensorData};
 
 use crate::support::{assert_error, small_limits};
 
@@ -151,6 +151,17 @@ fn rows_can_be_appended_without_knowing_how_many_there_will_be() {
     let mut at_once = Vec::new();
     write(&mut at_once, &expected).unwrap();
     assert_eq!(bytes, at_once);
+}
+
+#[test]
+fn a_header_alone_is_written_and_read() {
+    let bytes = header(DataType::F16, &[3, 2]).unwrap();
+    let mut stream = &[&bytes[..], &[7; 12]].concat()[..];
+    assert_eq!(read_header(&mut stream).unwrap(), (DataType::F16, vec![3, 2]));
+    assert_eq!(stream, [7; 12]);
+    let fortran = npy("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2), }", &[]);
+    assert_error(read_header(&mut &fortran[..]), ErrorKind::Unsupported, "Fortran's order");
+    assert_error(header(DataType::String, &[1]), ErrorKind::Unsupported, "an array of string");
 }
 
 #[test]
