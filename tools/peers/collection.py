@@ -4,7 +4,7 @@
                           [--module ../shared/reference/feature_vector.tar.gz] [--pictures 64] [--rounds 5]
 
 Makes an environment in target/peers-collection, from PyPI, and goes on in it. The pictures are photographs below FOLDER,
-enlarged to 4000x3000 and written with 4:2:0 chroma.
+enlarged to 4000x3000, with a sensor's noise and 4:2:0 chroma: 2 MB each, as a camera's are.
 
 * featvec: `featvec embed -o`, exact and with `--decode fast`; the rate that it prints, which counts from the first
   picture to the last, without loading the module.
@@ -34,6 +34,8 @@ REQUIREMENTS = HERE / "collection-requirements.txt"
 PAUSE_SECONDS = 0.5
 SIZE = (4000, 3000)
 BATCH = 32
+# Of a sensor: without, enlarged photographs would be smoother, and their files shorter, than those of a camera.
+NOISE = 3
 
 
 def parse_args():
@@ -62,8 +64,6 @@ def enter_environment():
 
 def large_photos(folder, count):
     """`count` JPEGs of 12 megapixels, made of the photographs below `folder`."""
-    from PIL import Image
-
     made = SCRATCH / "photos"
     made.mkdir(exist_ok=True)
     sources = sorted(folder.rglob("*.jpg"), key=lambda path: (path.name, path))[:count]
@@ -72,8 +72,13 @@ def large_photos(folder, count):
     for number, source in enumerate(sources):
         path = made / f"{number:04}.jpg"
         if not path.exists():
+            import numpy as np
+            from PIL import Image
+
             photo = Image.open(source).convert("RGB").resize(SIZE, Image.LANCZOS)
-            photo.save(path, quality=92, subsampling="4:2:0")
+            noise = np.random.RandomState(number).normal(0, NOISE, (*photo.size[::-1], 1))
+            noisy = np.clip(np.asarray(photo) + noise.round(), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(path, quality=90, subsampling="4:2:0")
     return sorted(made.glob("*.jpg"))[:count]
 
 
