@@ -8,7 +8,8 @@ use arrow_array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch,
     StringArray, StructArray, types::Int32Type,
 };
-use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field, Schema};
 use common::{Files, items, only_error, place};
 use featvec::ErrorKind;
@@ -67,8 +68,15 @@ fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+fn packed_file(batches: &[RecordBatch], codec: CompressionType) -> Vec<u8> {
+    let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
 /// The same table in each format.
-fn tables(files: &Files) -> [&'static str; 5] {
+fn tables(files: &Files) -> [&'static str; 7] {
     let batch = pictures();
     files.write("a.parquet", parquet(&batch, groups_of(2)));
     let zstd = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
@@ -77,7 +85,9 @@ fn tables(files: &Files) -> [&'static str; 5] {
     files.write("a.arrow", arrow_file(&halves));
     files.write("b.arrow", arrow_stream(&halves));
     files.write("c.arrows", common::gzip(&arrow_stream(&halves)));
-    ["a.parquet", "b.parquet", "a.arrow", "b.arrow", "c.arrows"]
+    files.write("d.feather", packed_file(&halves, CompressionType::LZ4_FRAME));
+    files.write("e.feather", packed_file(&halves, CompressionType::ZSTD));
+    ["a.parquet", "b.parquet", "a.arrow", "b.arrow", "c.arrows", "d.feather", "e.feather"]
 }
 
 #[test]
@@ -303,6 +313,17 @@ fn what_is_beyond_the_limit_is_refused_before_it_is_read() {
         assert!(lines[1].contains("the limit is 5000 (--max-memory raises it"), "{lines:?}");
         assert_eq!(lines[2], format!("{name}#2 | small too"));
     }
+}
+
+#[test]
+fn a_batch_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_unpacked() {
+    let files = Files::new();
+    let image: ArrayRef = Arc::new(BinaryArray::from(vec![&[0; 100_000][..]]));
+    let batch = RecordBatch::try_from_iter([("image", image)]).unwrap();
+    files.write("a.arrow", packed_file(&[batch], CompressionType::ZSTD));
+    let options = SourceOptions { max_picture_bytes: 50_000, ..default() };
+    let error = only_error(&files, "a.arrow", &options);
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
 }
 
 #[test]

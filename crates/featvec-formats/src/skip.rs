@@ -39,7 +39,7 @@ impl FileStream {
     /// Those of asking for the file's length.
     pub fn new(file: File, buffer_bytes: usize) -> io::Result<FileStream> {
         let metadata = file.metadata()?;
-        let left = metadata.is_file().then(|| metadata.len());
+        let left = metadata.is_file().then_some(metadata.len());
         Ok(FileStream { reader: BufReader::with_capacity(buffer_bytes, file), left })
     }
 }

@@ -177,10 +177,14 @@ impl Batches {
             let Some(body) = self.next_message()? else { return Ok(None) };
             let message = self.message()?;
             if let Some(batch) = message.header_as_record_batch() {
-                let rows = u64::try_from(batch.length()).ok().filter(|rows| *rows <= MOST_BATCH_ROWS);
-                return match rows {
+                // Where the picture of a row begins takes four bytes, which may compress well.
+                let most = if batch.compression().is_some() { body.saturating_mul(250) } else { body / 4 };
+                let rows = u64::try_from(batch.length()).ok();
+                return match rows.filter(|rows| *rows <= most.min(MOST_BATCH_ROWS)) {
                     Some(rows) => Ok(Some((rows, body))),
-                    None => Err(Error::corrupt("", format!("a batch of {} rows", batch.length()))),
+                    None => {
+                        Err(Error::corrupt("", format!("a batch of {} rows in {body} bytes", batch.length())))
+                    }
                 };
             }
             match message.header_as_dictionary_batch().is_some() {
