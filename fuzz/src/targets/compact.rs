@@ -63,13 +63,15 @@ impl Target for CompactFile {
     /// made.
     fn mutate(&self, rng: &mut Rng) -> Vec<u8> {
         let mut header = self.header.clone();
-        for _ in 0..=rng.below(3) {
-            let digits: Vec<usize> = (0..header.len()).filter(|i| header[*i].is_ascii_digit()).collect();
+        for _ in 0..=rng.below(2) {
+            // Those of shapes: a form like `i11` with another number is refused at once.
+            let begins = |at: &usize| header[*at].is_ascii_digit() && !header[at - 1].is_ascii_alphanumeric();
+            let digits: Vec<usize> = (1..header.len()).filter(begins).collect();
             let Some(&at) = digits.get(rng.below(digits.len().max(1))) else { break };
-            match rng.below(4) {
-                0 => header[at] = b'0' + rng.below(10) as u8,
-                1 => header.splice(at..at, *b"18446744073709551615").for_each(drop),
-                2 => header.splice(at..at, b"1,".repeat(rng.below(1000))).for_each(drop),
+            match rng.below(8) {
+                0..5 => header[at] = b'0' + rng.below(10) as u8,
+                5 => header.splice(at..at, *b"18446744073709551615").for_each(drop),
+                6 => header.splice(at..at, b"1,".repeat(rng.below(1000))).for_each(drop),
                 _ => bytes::mutate(&mut header, rng),
             }
         }

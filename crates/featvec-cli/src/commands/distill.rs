@@ -3,6 +3,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use featvec::distill::{
@@ -29,13 +30,13 @@ Examples:
   featvec distill --teacher bvlc_googlenet.caffemodel --steps 1000 photos/ -o student
   featvec classify --module student dog.jpg
 
-The photographs need no labels; some hundreds of all kinds of things are enough. Layer by layer, each
-convolution of the student is fitted by least squares to what the teacher computes at the same place.
-With --steps the whole student then learns by gradients to have the teacher's maps, feature vectors and
-probabilities. What is done so far is kept in OUTPUT.partial; the same command goes on from there after
-a break. The result is the folder of a TF1 Hub module with feature vectors and, behind a
-background class, the teacher's classes. How near it comes to the teacher is measured on the pictures
-held out.")]
+The photographs need no labels; some hundreds of all kinds of things are enough. Layer by layer,
+each convolution of the student is fitted by least squares to what the teacher computes at the same
+place. With --steps the whole student then learns by gradients to have the teacher's maps, feature
+vectors and probabilities. What is done so far is kept in OUTPUT.partial; the same command goes on
+from there after a break. The result is the folder of a TF1 Hub module with feature vectors and,
+behind a background class, the teacher's classes. How near it comes to the teacher is measured on
+the pictures held out.")]
 pub struct Distill {
     /// Photographs: files, folders (with all below them), patterns; `-` reads a list from stdin
     #[arg(required = true, value_name = "PATH")]
@@ -49,8 +50,8 @@ pub struct Distill {
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
 
-    /// Views of each photograph: the whole of it, then parts, mirrored half of the time; each takes about 2 MB of memory
-    #[arg(long, value_name = "N", default_value_t = DistillOptions::default().views)]
+    /// Views of each photograph: the whole of it, then parts, mirrored half of the time; each takes about 4 MB of memory
+    #[arg(long, value_name = "N", default_value_t = DistillOptions::default().views, value_parser = up_to(1000))]
     views: NonZeroUsize,
 
     /// Pixels of each view's maps to fit layers at
@@ -58,24 +59,24 @@ pub struct Distill {
     pixels: NonZeroUsize,
 
     /// How strongly filters are drawn to the teacher's: 0.001 is a thousandth of the inputs' own weight
-    #[arg(long, value_name = "X", default_value_t = DistillOptions::default().ridge, value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = DistillOptions::default().ridge, value_parser = positive::<f64>)]
     ridge: f64,
 
     /// Passes over the views for each layer
-    #[arg(long, value_name = "N", default_value_t = DistillOptions::default().passes)]
+    #[arg(long, value_name = "N", default_value_t = DistillOptions::default().passes, value_parser = up_to(1000))]
     passes: NonZeroUsize,
 
     /// Steps of learning by gradients afterwards; 32 views each take seconds
-    #[arg(long, value_name = "N", default_value_t = RefineOptions::default().steps)]
+    #[arg(long, value_name = "N", default_value_t = RefineOptions::default().steps, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
     steps: u64,
 
     /// Views in a step
-    #[arg(long, value_name = "N", default_value_t = RefineOptions::default().batch)]
+    #[arg(long, value_name = "N", default_value_t = RefineOptions::default().batch, value_parser = up_to(512))]
     batch: NonZeroUsize,
 
     /// Learning rate of the first step, from which it falls to nothing
-    #[arg(long, value_name = "X", default_value_t = RefineOptions::default().learning_rate.into(), value_parser = positive)]
-    learning_rate: f64,
+    #[arg(long, value_name = "X", default_value_t = RefineOptions::default().learning_rate, value_parser = positive::<f32>)]
+    learning_rate: f32,
 
     /// Percent of the photographs that are kept from the student and only measured on
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=90))]
@@ -96,10 +97,9 @@ pub struct Distill {
 impl Distill {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         refuse_full_folder(&self.output)?;
-        let partial = self.partial();
+        let partial = self.partial()?;
         let (options, refine_options) = (self.options(&partial), self.refine_options(&partial));
         let mut failed = 0;
-        fs::create_dir_all(&partial).map_err(|error| Error::io(line::shown(&partial), error))?;
         let mut fail = |path: &Path, error: &Error| {
             talk.failure(format_args!("{}: {error}", line::shown(path)));
             failed += 1;
@@ -117,6 +117,11 @@ impl Distill {
         let mut load = LoadArgs::inference(self.fetch);
         load.threads = self.threads;
         let teacher = load.load(&self.teacher, (Default::default(), false), talk)?;
+        fs::create_dir_all(&partial).map_err(|error| Error::io(line::shown(&partial), error))?;
+        talk.note(format_args!(
+            "what is done so far is kept in {}: after a break the same command goes on from there",
+            line::shown(&partial)
+        ));
         let (held_out, taught) = hold_out(&photographs, f64::from(self.held_out) / 100.0, self.seed);
 
         let layers = teacher.variables().network.convs().len();
@@ -141,18 +146,14 @@ impl Distill {
         };
         let student = distill(teacher.variables(), &taught, &options, (&mut progress, &mut fail));
         let student = student.and_then(|student| {
-            let talk =
-                (&mut progress as &mut dyn FnMut(Progress), &mut fail as &mut dyn FnMut(&Path, &Error));
-            refine(teacher.extractor(), student, &taught, &refine_options, talk)
+            refine(teacher.extractor(), student, &taught, &refine_options, (&mut progress, &mut fail))
         });
         talk.end();
         let student = student?.variables;
 
         let labels = student.network.classes.and_then(Labels::imagenet);
-        let names = |labels: Labels| {
-            (0..labels.len()).filter_map(|class| Some(labels.get(class)?.name.clone())).collect()
-        };
-        let graph = GraphOptions { labels: labels.map(names).unwrap_or_default(), ..GraphOptions::default() };
+        let labels = labels.map(|labels| labels.names()).unwrap_or_default();
+        let graph = GraphOptions { labels, ..GraphOptions::default() };
         to_hub_module(&student, &graph, &self.output)?;
         let _ = fs::remove_dir_all(&partial); // of no further use, but it does no harm either
         talk.note(format_args!(
@@ -173,10 +174,14 @@ impl Distill {
     }
 
     /// The folder of what is done so far.
-    fn partial(&self) -> PathBuf {
-        let mut name = self.output.clone().into_os_string();
+    fn partial(&self) -> Result<PathBuf, Error> {
+        let Some(name) = self.output.file_name() else {
+            let message = format!("{} has no name that a folder could be given", line::shown(&self.output));
+            return Err(wrong_usage(message));
+        };
+        let mut name = name.to_owned();
         name.push(".partial");
-        name.into()
+        Ok(self.output.with_file_name(name))
     }
 
     fn options(&self, partial: &Path) -> DistillOptions {
@@ -198,7 +203,7 @@ impl Distill {
         RefineOptions {
             steps: self.steps,
             batch: self.batch,
-            learning_rate: self.learning_rate as f32,
+            learning_rate: self.learning_rate,
             seed: self.seed,
             threads: self.threads.unwrap_or(defaults.threads),
             checkpoints: Some(partial.to_owned()),
@@ -234,7 +239,16 @@ fn tell(agreement: &Agreement, talk: &Talk) {
     talk.note(format_args!("  divergence of probabilities   {divergence:.3} nats"));
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "a number expected".to_string())?;
-    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("a number above 0 expected".to_string()) }
+fn positive<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let number: T = text.parse().map_err(|_| "a number expected".to_string())?;
+    let value: f64 = number.into();
+    if value.is_finite() && value > 0.0 { Ok(number) } else { Err("a number above 0 expected".to_string()) }
+}
+
+/// A count of at least one and at most `most`: what it is good for needs no more, and memory is set aside by it.
+fn up_to(most: usize) -> impl Fn(&str) -> Result<NonZeroUsize, String> + Clone {
+    move |text| {
+        let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= most);
+        count.ok_or_else(|| format!("a number from 1 to {most} expected"))
+    }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use featvec::export::{self, ExportOptions, GraphOptions, to_onnx};
-use featvec::module::{DEFAULT, read_about};
-use featvec::{Error, ErrorKind, Labels, Module, grouped};
+use featvec::module::{DEFAULT, Notes, read_about};
+use featvec::{Error, ErrorKind, Labels, Module, Precision, grouped};
 
 use crate::line;
 use crate::options::{ModuleArgs, Size};
@@ -22,7 +22,7 @@ const CHECKPOINT_STATE: &str = "checkpoint";
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  featvec export --format hub -o builtin-module
+  featvec export builtin --format hub -o inception_v1
   featvec export --module inception_v1.ckpt --format hub -o inception_v1
   featvec export --module bvlc_googlenet.caffemodel --format saved-model -o serving/googlenet/1
   featvec export --module classification.tar.gz --format checkpoint-v2 -o run/model.ckpt
@@ -37,6 +37,10 @@ named and shaped as the signature has them; batch normalisation is folded. Whate
 read back and compared, number by number, before it takes its place. A compact file holds filters in
 11 bits a number, with a scale for each output channel: a third of a checkpoint's size.")]
 pub struct Export {
+    /// The module, instead of --module
+    #[arg(value_name = "HANDLE")]
+    handle: Option<String>,
+
     #[command(flatten)]
     module: ModuleArgs,
 
@@ -73,7 +77,7 @@ pub struct Export {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     about: Option<PathBuf>,
 
-    /// Hub modules: a file with the names of the classes, one a line, to put beside the graphs
+    /// Hub modules: a file with the names of the classes, one a line, to put beside the graphs [default: the module's own]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     labels: Option<PathBuf>,
 }
@@ -104,6 +108,10 @@ impl Format {
     fn has_graph(self) -> bool {
         let without = [Format::CheckpointV1, Format::CheckpointV2, Format::Safetensors, Format::Compact];
         !without.contains(&self)
+    }
+
+    fn is_hub(self) -> bool {
+        matches!(self, Format::Hub | Format::HubTar)
     }
 
     fn is_folder(self) -> bool {
@@ -144,7 +152,10 @@ impl Export {
     pub fn run(self, talk: &Talk) -> Result<Outcome, Stop> {
         self.check_options()?;
         let any_size = self.format == Format::Onnx && self.size.is_some();
-        let module = self.module.load(any_size, talk)?;
+        let module = match &self.handle {
+            Some(handle) => self.module.load.load(handle, (Precision::F32, any_size), talk)?,
+            None => self.module.load(any_size, talk)?,
+        };
         self.refuse_overwriting(&module)?;
         if self.format == Format::Onnx {
             self.write_onnx(&module, talk)?;
@@ -159,7 +170,7 @@ impl Export {
     fn check_options(&self) -> Result<(), Error> {
         let onnx = self.format == Format::Onnx;
         let whole = self.format != Format::Onnx;
-        let hub = matches!(self.format, Format::Hub | Format::HubTar);
+        let hub = self.format.is_hub();
         for (given, option, useful, what) in [
             (self.signature.is_some(), "--signature", onnx, "an ONNX model"),
             (!self.endpoint.is_empty(), "--endpoint", onnx, "an ONNX model"),
@@ -193,11 +204,18 @@ impl Export {
             module.variables()
         };
         let options = self.graph_options(module)?;
-        let about = self.about.as_deref().map_or_else(|| Ok(module.about().to_vec()), read_about)?;
+        let about = match &self.about {
+            Some(file) => read_about(file)?,
+            // What is said of the whole may not be true of a part.
+            None if self.features_only => Vec::new(),
+            None => module.about().to_vec(),
+        };
+        let notes = Notes::beside(module)?;
         let staged = StagedFolder::beside(&self.output)?;
         let path = staged.path();
         match self.format {
-            Format::Hub => export::to_hub_module(variables, &options, &path),
+            Format::Hub => export::to_hub_module(variables, &options, &path)
+                .and_then(|()| notes.map_or(Ok(()), |notes| notes.write(&path))),
             Format::HubTar => export::to_hub_archive(variables, &options, &path),
             Format::CheckpointV1 => export::to_checkpoint_v1(variables, &path),
             Format::CheckpointV2 => export::to_checkpoint_v2(variables, &path),
@@ -213,6 +231,12 @@ impl Export {
             _ => error.within(&line::shown(&self.output)),
         })?;
         staged.commit(CHECKPOINT_STATE)?;
+        if let Some(notes) = notes.filter(|_| self.format != Format::Hub) {
+            let preset = notes.preset;
+            talk.note(format_args!(
+                "this format does not say how the module wants its pictures: use it with --preset {preset}"
+            ));
+        }
         let run = match self.format {
             Format::SavedModel | Format::FrozenGraph => "",
             _ => ", and run on a picture",
@@ -235,10 +259,9 @@ impl Export {
         if let Some(Size(size)) = self.size {
             options = GraphOptions { size, any_size: false, ..options };
         }
-        if let Some(file) = &self.labels {
-            let labels = Labels::read(file)?;
-            let names = (0..labels.len()).filter_map(|index| Some(labels.get(index)?.name.clone()));
-            options.labels = names.collect();
+        let own = || Labels::beside(module).filter(|_| self.format.is_hub() && !self.features_only);
+        if let Some(file) = self.labels.clone().or_else(own) {
+            options.labels = Labels::read(&file)?.names();
         }
         Ok(options)
     }

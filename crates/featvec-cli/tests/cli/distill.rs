@@ -39,7 +39,8 @@ fn a_student_is_a_module_that_classifies() {
     ]
     .map(OsStr::new);
     let inputs = [parrot.as_os_str(), cat.as_os_str(), broken.as_os_str()];
-    let run = distill(&teacher, &output, &[&few[..], &inputs].concat()).exits(1);
+    // As shells complete the names of folders.
+    let run = distill(&teacher, &folder.path().join("student/"), &[&few[..], &inputs].concat()).exits(1);
     run.says("broken.jpg").says("wrote ").says("next: featvec classify --module");
     let names: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -68,6 +69,17 @@ fn what_cannot_work_is_said_before_the_work() {
     for bad in ["0", "-1", "x"] {
         distill(&teacher, &output, &["--ridge".as_ref(), bad.as_ref(), cat.as_os_str()]).exits(2);
     }
+    for (option, value) in [
+        ("--batch", "18446744073709551615"),
+        ("--views", "1000000000000"),
+        ("--learning-rate", "1e300"),
+        ("--learning-rate", "NaN"),
+    ] {
+        distill(&teacher, &output, &[option.as_ref(), value.as_ref(), cat.as_os_str()]).exits(2).says(option);
+    }
+    let nameless = folder.path().join("empty/..");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    distill(&teacher, &nameless, &[cat.as_os_str()]).exits(2);
     assert!(!output.exists());
 
     // A place for what is done so far that cannot be written to.

@@ -117,6 +117,14 @@ fn the_output_folder_is_a_module_with_everything_beside() {
     let original = embed(&shared(FEATURE_VECTOR).unwrap(), &["--preset", "keras-pil"]);
     assert_eq!(embed(&out, &[]), original, "features are those of the module");
 
+    // So has its export, with the labels and the preset.
+    let exported = pictures.path("exported");
+    let command = ["export".into(), out.clone(), "--format".into(), "hub".into(), "-o".into()];
+    featvec(command.into_iter().chain([exported.clone()])).exits(0);
+    let command = ["classify".into(), "--module".into(), exported, picture.clone()];
+    let run = featvec(command.into_iter().chain(json.map(PathBuf::from))).exits(0);
+    assert_eq!(run.stdout, classify(&json));
+
     // The checkpoint holds the same network.
     let checkpoint = out.join("checkpoint/model.ckpt");
     let labels = out.join("labels.txt");

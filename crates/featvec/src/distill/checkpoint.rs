@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use featvec_formats::{Checkpoint, Limits, Tensor, TensorData, safetensors, write_file};
 use sha2::{Digest, Sha256};
 
-use super::DistillOptions;
 use super::fit::Fitted;
 use super::layers::Filter;
+use super::{DistillOptions, RefineOptions};
+use crate::handle::hex;
 use crate::network::Network;
 use crate::variables::Variables;
 use crate::{Error, ErrorKind, Result};
@@ -19,19 +20,43 @@ const IDENTITY: &str = "identity";
 
 /// A hash of all that the layers depend on.
 pub(super) fn identity(teacher: &Variables, paths: &[PathBuf], options: &DistillOptions) -> Vec<u8> {
+    let mut hash = hashed([teacher]);
+    let DistillOptions { views, pixels, ridge, passes, pooled, seed, threads: _, checkpoint: _ } = options;
+    let mut text = format!("{views} {pixels} {ridge} {passes} {pooled} {seed}");
+    list(&mut text, paths);
+    hash.update(text);
+    hash.finalize().to_vec()
+}
+
+/// The name of a folder for the checkpoints of [`refine`](super::refine): a hash of all that they depend on.
+pub(super) fn refining_identity(
+    teacher: &Variables,
+    student: &Variables,
+    paths: &[PathBuf],
+    options: &RefineOptions,
+) -> String {
+    let mut hash = hashed([teacher, student]);
+    let RefineOptions { steps, batch, learning_rate, seed, .. } = options;
+    let mut text = format!("{steps} {batch} {learning_rate} {seed}");
+    list(&mut text, paths);
+    hash.update(text);
+    format!("steps-{}", hex(&hash.finalize()[..8]))
+}
+
+fn hashed<const N: usize>(networks: [&Variables; N]) -> Sha256 {
     let mut hash = Sha256::new();
-    for (name, _, values) in teacher.named() {
+    for (name, _, values) in networks.into_iter().flat_map(Variables::named) {
         hash.update(name);
         values.iter().for_each(|x| hash.update(x.to_le_bytes()));
     }
-    let DistillOptions { views, pixels, ridge, passes, pooled, seed, threads: _, checkpoint: _ } = options;
-    let mut text = format!("{views} {pixels} {ridge} {passes} {pooled} {seed}");
+    hash
+}
+
+fn list(text: &mut String, paths: &[PathBuf]) {
     for path in paths {
         let bytes = path.metadata().map_or(0, |metadata| metadata.len());
         let _ = write!(text, "\n{bytes} {}", path.display());
     }
-    hash.update(text);
-    hash.finalize().to_vec()
 }
 
 /// Writes the convolutions `fitted` so far, whole.

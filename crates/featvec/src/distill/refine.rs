@@ -1,6 +1,7 @@
 //! End to end: a student that has been fitted layer by layer learns, by gradients through the whole network, to have its
 //! teacher's maps, feature vectors and probabilities.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use crate::train::loss::soft_targets;
 use crate::train::{BatchNorm, LearningRate, Optimizer, TrainOptions, Trainer};
 use crate::{Error, ErrorKind, Result};
 
-use super::{Fail, Progress, Student, Watch, views};
+use super::{Fail, Progress, Student, Watch, checkpoint, views};
 
 /// How a student is refined.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,9 +83,8 @@ pub fn refine(
         frozen: network.logits().map(|logits| logits.name).into_iter().collect(),
         ..TrainOptions::default()
     };
+    let name = checkpoint::refining_identity(teacher.variables(), &variables, paths, options);
     let mut trainer = Trainer::new(variables, train, options.threads)?;
-    let RefineOptions { steps, batch: views, learning_rate, seed, .. } = options;
-    let name = format!("{steps} steps of {views} from {learning_rate} seed {seed}");
     let folder = options.checkpoints.as_ref().map(|folder| folder.join(name));
     let mut checkpoints = folder.map(|folder| Checkpoints::open(&folder, 2)).transpose()?;
     if let Some(state) = checkpoints.as_ref().map(Checkpoints::read_latest).transpose()?.flatten() {
@@ -100,9 +100,14 @@ pub fn refine(
     let batches = Ahead::new(trainer.global_step()..options.steps, options.threads, move |step| {
         batch((&maker.0, maker.1, maker.2), step)
     })?;
+    let mut told = BTreeSet::new();
     for pictures in batches {
         let Batch { taught, taken, unreadable } = pictures?;
-        unreadable.iter().for_each(|(index, error)| fail(&paths[*index], error));
+        for (index, error) in unreadable {
+            if told.insert(index) {
+                fail(&paths[index], &error);
+            }
+        }
         let mut wanted = teacher.run(&taught, Mode::Inference, &teachers)?;
         let mut given = trainer.forward(&taken, &students)?;
         let (wanted_logits, given_logits) =
@@ -124,7 +129,9 @@ pub fn refine(
         trainer.update(schedule.at(options.learning_rate, trainer.global_step()))?;
         let step = trainer.global_step();
         progress(Progress::Step { step, loss });
-        if let Some(checkpoints) = checkpoints.as_mut().filter(|_| step % options.checkpoint_every == 0) {
+        if let Some(checkpoints) =
+            checkpoints.as_mut().filter(|_| step % options.checkpoint_every == 0 || step == options.steps)
+        {
             checkpoints.save(step, &trainer.state())?;
         }
     }

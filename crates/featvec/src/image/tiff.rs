@@ -21,6 +21,9 @@ const SAMPLES_PER_PIXEL: u16 = 277;
 const BLACK_IS_ZERO: u8 = 1;
 const PALETTE: u16 = 3;
 
+/// More than any picture has. The crate keeps some dozen bytes for each before anybody can ask for the size.
+const MOST_SAMPLES: u32 = 64;
+
 pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<(Rgb8, Orientation)> {
     let directory =
         Directory::first(bytes).filter(Directory::counts_are_possible).ok_or_else(no_directory)?;
@@ -82,7 +85,11 @@ fn check_strips(directory: &Directory, limits: &ImageLimits) -> Result<()> {
     let impossible = || Error::corrupt(Format::Tiff.name(), "a number of rows or samples that cannot be");
     let rows = most(IMAGE_LENGTH, 1).ok_or_else(impossible)?;
     limits.check(Format::Tiff, (1, rows), CHANNELS)?;
-    let strips = most(SAMPLES_PER_PIXEL, 1).and_then(|samples| rows.checked_mul(samples));
+    let samples = most(SAMPLES_PER_PIXEL, 1).ok_or_else(impossible)?;
+    if samples > MOST_SAMPLES {
+        return Err(unsupported(format!("{samples} samples a pixel, {MOST_SAMPLES} at most are read")));
+    }
+    let strips = rows.checked_mul(samples);
     strips.map(drop).ok_or_else(impossible)
 }
 

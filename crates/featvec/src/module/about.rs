@@ -1,5 +1,7 @@
 //! What a module's file says of itself, as people write it down.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use featvec_formats::About;
@@ -16,12 +18,14 @@ const MAX_BYTES: u64 = 64 << 10;
 /// No readable text file, one of more than 64 kB, or a line without a colon.
 pub fn read_about(path: &Path) -> Result<About> {
     let place = path.display().to_string();
-    let bytes = path.metadata().map_err(|error| Error::io(&*place, error))?.len();
-    if bytes > MAX_BYTES {
-        let message = format!("{bytes} bytes, and {MAX_BYTES} at most expected");
+    let io = |error| Error::io(&*place, error);
+    let mut text = String::new();
+    // A device has no length to be held against the limit.
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)).map_err(io)?;
+    if text.len() as u64 > MAX_BYTES {
+        let message = format!("more than the {MAX_BYTES} bytes expected at most");
         return Err(Error::new(ErrorKind::Limit, place, message));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(&*place, error))?;
     let mut about = About::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match (about.last_mut(), line.split_once(": ")) {
@@ -60,7 +64,7 @@ mod tests {
         for (text, reason) in [
             ("what: x\nlicence MIT", "line 2: no colon"),
             (" x", "line 1: no colon"),
-            (&format!("what: {}", "x".repeat(1 << 17)), "65536 at most"),
+            (&format!("what: {}", "x".repeat(1 << 17)), "more than the 65536 bytes"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
