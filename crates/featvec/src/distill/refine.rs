@@ -190,10 +190,15 @@ struct Batch {
 fn batch((paths, count, seed): (&[PathBuf], usize, u64), step: u64) -> Result<Batch> {
     let mut unreadable = Vec::new();
     let mut made: Vec<Vec<f32>> = Vec::with_capacity(count);
+    let mut order: Option<(u64, Vec<u32>)> = None;
     for index in 0..count {
         let place = step * count as u64 + index as u64;
-        let epoch = Random::new(seed, place / paths.len() as u64).permutation(paths.len() as u32);
-        let picture = epoch[(place % paths.len() as u64) as usize] as usize;
+        let (epoch, at) = (place / paths.len() as u64, (place % paths.len() as u64) as usize);
+        let order = match order.take_if(|order| order.0 == epoch) {
+            Some(same) => order.insert(same),
+            None => order.insert((epoch, Random::new(seed, epoch).permutation(paths.len() as u32))),
+        };
+        let picture = order.1[at] as usize;
         let random = Random::new(seed, VIEWS).stream(place);
         match views::varied(&paths[picture], random) {
             Ok(mut view) => {

@@ -104,13 +104,12 @@ pub(super) fn cut(view: &[f32], skipped: usize) -> impl Iterator<Item = f32> {
     })
 }
 
-/// What a network that reads pictures scaled by `affine` is given of a view: all but the first `skipped` rows and columns,
-/// and as much less at the end as makes it one pixel smaller than the view.
+/// What a network that reads pictures scaled by `affine` is given of a view: what [`cut`] leaves of it.
 pub(super) fn crop(view: &[f32], skipped: usize, affine: &Affine) -> Map {
     let [h, w] = DEFAULT_SIZE;
-    let values = Array2::from_shape_fn((h * w, 3), |(pixel, channel)| {
-        let (y, x) = (pixel / w + skipped, pixel % w + skipped);
-        view[(y * SIZE[1] + x) * 3 + channel] * affine.scale[channel] + affine.offset[channel]
-    });
-    Map { width: w, values }
+    let mut values: Vec<f32> = cut(view, skipped).collect();
+    for (index, x) in values.iter_mut().enumerate() {
+        *x = *x * affine.scale[index % 3] + affine.offset[index % 3];
+    }
+    Map { width: w, values: Array2::from_shape_vec((h * w, 3), values).expect("three numbers a pixel") }
 }
