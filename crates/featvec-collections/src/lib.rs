@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod guard;
 mod hashing;
 mod identity;
 mod item;

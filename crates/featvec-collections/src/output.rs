@@ -14,7 +14,6 @@ mod staged;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{BooleanArray, RecordBatch};
@@ -25,6 +24,7 @@ use featvec::{Error, Result};
 pub use format::Format;
 pub(crate) use staged::folder_of;
 
+use crate::guard::guarded;
 use crate::layout::{Columns, Layout, internal};
 use crate::line;
 use crate::manifest::{Manifest, Provenance};
@@ -212,9 +212,6 @@ impl Iterator for Even<'_> {
 
 /// An output that is there.
 pub struct Output {
-    path: PathBuf,
-    /// How it was made, where its manifest tells.
-    pub manifest: Option<Manifest>,
     table: Table,
 }
 
@@ -230,16 +227,11 @@ impl Output {
         let place = path.display().to_string();
         let file = File::open(&path).map_err(|error| Error::io(&place, error))?;
         let table = match format {
-            Format::Parquet => guard(&place, || parquet::read(file, &place))?,
-            Format::Arrow => guard(&place, || arrow::read(file, &place))?,
-            _ => plain(&path, format, file, manifest.as_ref()).map_err(|error| error.within(&place))?,
+            Format::Parquet => guarded(|| parquet::read(file, place.clone())),
+            Format::Arrow => guarded(|| arrow::read(file, place.clone())),
+            _ => plain(&path, format, file, manifest.as_ref()),
         };
-        Ok(Output { path, manifest, table })
-    }
-
-    /// Where it is, symbolic links resolved.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Output { table: table.map_err(|error| error.within(&place))? })
     }
 
     /// How many numbers a vector has.
@@ -323,11 +315,11 @@ pub(crate) fn real(path: &Path) -> PathBuf {
 
 /// The columns of a batch that comes from `place`.
 pub(crate) fn columns<'a>(batch: &'a RecordBatch, place: &Path) -> Result<Columns<'a>> {
-    Columns::of(batch).ok_or_else(|| foreign(&place.display().to_string()))
+    Columns::of(batch).ok_or_else(|| foreign().within(&place.display().to_string()))
 }
 
 /// The record batches that another library reads from `place`.
-fn guarded<E: std::error::Error + Send + Sync + 'static>(
+fn read_all<E: std::error::Error + Send + Sync + 'static>(
     mut reader: impl Iterator<Item = std::result::Result<RecordBatch, E>>,
     place: String,
 ) -> impl Iterator<Item = Result<RecordBatch>> {
@@ -336,25 +328,17 @@ fn guarded<E: std::error::Error + Send + Sync + 'static>(
         if failed {
             return None;
         }
-        let batch =
-            guard(&place, || reader.next().transpose().map_err(|error| damaged(&place, error))).transpose();
+        let batch = guarded(|| reader.next().transpose().map_err(damaged)).transpose();
         failed = matches!(batch, Some(Err(_)));
-        batch
+        batch.map(|batch| batch.map_err(|error| error.within(&place)))
     })
 }
 
-/// Has another library read from `place`. They panic at some damage.
-fn guard<T>(place: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    // Whatever is broken then is not used any more.
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Error::corrupt(place, "not what its format allows").with_hint(DAMAGED)))
+fn foreign() -> Error {
+    Error::unsupported("", "not a table that featvec embed writes: its columns are others")
 }
 
-fn foreign(place: &str) -> Error {
-    Error::unsupported(place, "not a table that featvec embed writes: its columns are others")
-}
-
-/// What it means that another library cannot read `place`.
-fn damaged(place: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::corrupt(place, error.to_string()).with_hint(DAMAGED)
+/// What it means that another library cannot read a file.
+fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::corrupt("", error.to_string()).with_hint(DAMAGED)
 }

@@ -146,12 +146,15 @@ impl Parts {
     /// that failed can then be retried, and new ones added. It is left as it is.
     ///
     /// # Errors
-    /// As of [`Parts::open`]; an output that is damaged, or was made otherwise.
+    /// As of [`Parts::open`]; an output that is damaged, has no manifest, or was made otherwise.
     pub fn adopt(output: &Path, identity: &Identity, carried: &Schema, every: CommitEvery) -> Result<Parts> {
         let (output, folder) = (real(output), Parts::folder_of(output));
-        if !folder.exists()
-            && let Some(manifest) = Manifest::read(&output)?
-        {
+        if !folder.exists() && output.exists() {
+            let unknown = || {
+                let message = "it has no manifest that tells how it was made";
+                Error::new(ErrorKind::Argument, output.display().to_string(), message).with_hint(OTHERWISE)
+            };
+            let manifest = Manifest::read(&output)?.ok_or_else(unknown)?;
             refuse_damage(&output, &manifest)?;
             // Whoever is killed here leaves no parts, and the next one begins again.
             let made = beside(&folder, UNFINISHED);

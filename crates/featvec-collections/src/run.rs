@@ -20,7 +20,6 @@ mod load;
 mod order;
 mod sink;
 mod summary;
-mod take_back;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +42,6 @@ pub use load::{SMALL_DECODING_BYTES, SMALL_FILE_BYTES};
 pub use order::WAITING_BYTES;
 pub use sink::{Resumed, Sink};
 pub use summary::{Event, FormatTotals, Note, Seconds, Summary};
-pub use take_back::take_back;
 
 /// What runs, and on what.
 pub struct Pipeline<'a> {

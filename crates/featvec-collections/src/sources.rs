@@ -16,7 +16,6 @@ mod arrow;
 mod braces;
 mod columns;
 mod folder;
-mod guard;
 mod input;
 mod kind;
 mod layout;

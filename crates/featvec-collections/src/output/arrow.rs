@@ -8,7 +8,7 @@ use arrow_ipc::writer::FileWriter;
 use featvec::Result;
 
 use super::staged::Staged;
-use super::{Batches, Table, damaged, foreign, guarded};
+use super::{Batches, Table, damaged, foreign, read_all};
 use crate::layout::Layout;
 use crate::parts::write_error;
 
@@ -24,8 +24,8 @@ pub(super) fn write(batches: &mut Batches<'_>, layout: &Layout, file: Staged) ->
 }
 
 /// Reads all rows.
-pub(super) fn read(file: File, place: &str) -> Result<Table> {
-    let reader = FileReader::try_new(BufReader::new(file), None).map_err(|error| damaged(place, error))?;
-    let layout = Layout::found(&reader.schema()).ok_or_else(|| foreign(place))?;
-    Ok(Table { layout, rows: Box::new(guarded(reader, place.to_string())) })
+pub(super) fn read(file: File, place: String) -> Result<Table> {
+    let reader = FileReader::try_new(BufReader::new(file), None).map_err(damaged)?;
+    let layout = Layout::found(&reader.schema()).ok_or_else(foreign)?;
+    Ok(Table { layout, rows: Box::new(read_all(reader, place)) })
 }

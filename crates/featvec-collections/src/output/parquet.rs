@@ -15,7 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::staged::Staged;
-use super::{Batches, Table, damaged, guarded};
+use super::{Batches, Table, damaged, foreign, read_all};
 use crate::layout::{CONTENT_HASH, KEY, Layout, VECTOR};
 
 /// About how many bytes of vectors a row group has. It is held in memory while it is written.
@@ -56,13 +56,12 @@ fn properties(layout: &Layout) -> WriterProperties {
 }
 
 /// Reads all rows.
-pub(super) fn read(file: File, place: &str) -> Result<Table> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(place, error))?;
+pub(super) fn read(file: File, place: String) -> Result<Table> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?;
     let schema = builder.schema().clone();
-    let layout = Layout::found(&schema).ok_or_else(|| super::foreign(place))?;
-    let reader =
-        builder.with_batch_size(layout.batch_rows()).build().map_err(|error| damaged(place, error))?;
-    Ok(Table { layout, rows: Box::new(guarded(reader, place.to_string())) })
+    let layout = Layout::found(&schema).ok_or_else(foreign)?;
+    let reader = builder.with_batch_size(layout.batch_rows()).build().map_err(damaged)?;
+    Ok(Table { layout, rows: Box::new(read_all(reader, place)) })
 }
 
 fn write_error(place: &str, error: ParquetError) -> Error {

@@ -13,8 +13,8 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Result};
 use featvec_formats::Skip;
 
+use crate::guard::guarded;
 use super::columns;
-use super::guard::guarded;
 use super::layout::{Layout, Rows};
 use super::place::Place;
 use super::stream::Stream;

@@ -14,8 +14,8 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use featvec::{Error, ErrorKind, Result};
 
+use crate::guard::guarded;
 use super::columns;
-use super::guard::guarded;
 use super::layout::{Layout, Rows};
 use super::place::Place;
 use super::stream::Seekable;

@@ -6,13 +6,13 @@ use ::zip::ZipArchive;
 use ::zip::result::ZipError;
 use featvec::{Error, ErrorKind, Result};
 
-use super::guard::guarded;
 use super::kind::is_picture;
 use super::layout::too_large;
 use super::place::Place;
 use super::stream::Seekable;
 use super::unpack::broken;
 use super::{Draft, Located, Source, SourceOptions, Wanted};
+use crate::guard::guarded;
 use crate::Content;
 
 /// An archive being read. What it says of all its members is in memory, some hundred bytes each.

@@ -7,9 +7,9 @@ use std::path::Path;
 use featvec::image::ExifPolicy;
 use featvec::plan::Mode;
 use featvec::{Error, ErrorKind, Precision};
-use featvec_collections::run::{Resumed, Sink, take_back};
+use featvec_collections::run::{Resumed, Sink};
 use featvec_collections::sources::Collection;
-use featvec_collections::{CommitEvery, Dtype, Identity, Output, Parts, Provenance, Status, assemble};
+use featvec_collections::{CommitEvery, Dtype, Identity, Parts, Provenance, Status, assemble};
 
 use super::lines::list;
 use super::{DtypeChoice, Embed, Task};
@@ -36,18 +36,24 @@ impl Embed {
         if self.restart || task.pipeline.module.mode() == Mode::BatchStatistics {
             begin_anew(&folder)?;
         }
-        if self.dry_run && !folder.exists() {
+        let is_begun = folder.exists();
+        if self.dry_run && !is_begun && !(self.retry_failed && output.exists()) {
             return self.print(task);
         }
         refuse_no_file(output)?;
         let mut collection = task.open()?;
-        let mut parts = Parts::open(&folder, &self.identity(task), &collection.columns, self.commit_every())?;
+        let (identity, every) = (self.identity(task), self.commit_every());
+        let mut parts = if self.retry_failed {
+            Parts::adopt(output, &identity, &collection.columns, every)?
+        } else {
+            Parts::open(&folder, &identity, &collection.columns, every)?
+        };
         let run = self.resume(task, (&mut collection, &mut parts), output);
         if let Err(Stop::Error(_)) | Ok(Outcome::Interrupted) = run {
             // What was not committed is not lost either, unless the disk is full.
             let _ = parts.commit();
             leave(parts, &folder, task.talk);
-        } else if !self.dry_run {
+        } else if !(self.dry_run && is_begun) {
             parts.discard()?;
         }
         run
@@ -60,9 +66,6 @@ impl Embed {
         output: &Path,
     ) -> Result<Outcome, Stop> {
         let talk = task.talk;
-        if self.retry_failed && rows(parts) == 0 && output.exists() {
-            take_back(parts, Output::open(output)?)?;
-        }
         let before = rows(parts);
         if before > 0 {
             talk.note(format_args!("going on: {before} pictures have rows already"));
