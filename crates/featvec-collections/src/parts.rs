@@ -32,7 +32,7 @@ pub(crate) use index::key_hash;
 pub(crate) use part::{UNFINISHED, sync_folder, write_error};
 
 use crate::layout::{Columns, Layout, ORDINAL, identity_of, internal, listed};
-use crate::output::{Format, Output, columns, real};
+use crate::output::{Format, Output, columns, folder_of, real};
 use crate::verify::refuse_damage;
 use crate::{Identity, Manifest, Row, Status};
 use index::{Index, Place, Refusal};
@@ -43,7 +43,7 @@ use part::{Content, Part, PartReader};
 pub struct CommitEvery {
     /// So many rows; at most 65 535 count.
     pub rows: usize,
-    /// So many bytes of vectors, as 32-bit floats.
+    /// So many bytes of vectors, as 32-bit floats, and of other columns.
     pub bytes: usize,
     /// So long after the last commit, once the next row comes.
     pub time: Duration,
@@ -104,7 +104,7 @@ impl Parts {
         let layout = Layout::new(identity, carried)?;
         let at = |error| Error::io(folder.display().to_string(), error);
         let _ = fs::remove_dir_all(discarded(folder));
-        fs::create_dir_all(folder).map_err(at)?;
+        fs::create_dir_all(folder).and_then(|()| sync_folder(&folder_of(folder))).map_err(at)?;
         let lock = lock(folder)?;
         let mut parts = Vec::new();
         for entry in fs::read_dir(folder).map_err(at)? {
@@ -142,6 +142,26 @@ impl Parts {
         Ok(opened)
     }
 
+    /// Whether any rows are committed in `folder`.
+    pub fn are_in(folder: &Path) -> bool {
+        fs::read_dir(folder)
+            .is_ok_and(|entries| entries.flatten().any(|entry| Part::named(entry.path()).is_some()))
+    }
+
+    /// Removes `folder` and the parts in it, if there is one.
+    ///
+    /// # Errors
+    /// A folder in which another process writes, or that cannot be removed.
+    pub fn remove(folder: &Path) -> Result<()> {
+        if !folder.exists() {
+            return Ok(());
+        }
+        let lock = lock(folder)?;
+        fs::remove_dir_all(folder).map_err(|error| Error::io(folder.display().to_string(), error))?;
+        drop(lock);
+        Ok(())
+    }
+
     /// Opens the parts of `output`. Where there are none and `output` is complete, its rows are made parts first: pictures
     /// that failed can then be retried, and new ones added. It is left as it is.
     ///
@@ -149,7 +169,7 @@ impl Parts {
     /// As of [`Parts::open`]; an output that is damaged, has no manifest, or was made otherwise.
     pub fn adopt(output: &Path, identity: &Identity, carried: &Schema, every: CommitEvery) -> Result<Parts> {
         let (output, folder) = (real(output), Parts::folder_of(output));
-        if !folder.exists() && output.exists() {
+        if !Parts::are_in(&folder) && output.exists() {
             let unknown = || {
                 let message = "it has no manifest that tells how it was made";
                 Error::new(ErrorKind::Argument, output.display().to_string(), message).with_hint(OTHERWISE)
@@ -158,7 +178,7 @@ impl Parts {
             refuse_damage(&output, &manifest)?;
             // Whoever is killed here leaves no parts, and the next one begins again.
             let made = beside(&folder, UNFINISHED);
-            let _ = fs::remove_dir_all(&made);
+            Parts::remove(&made)?;
             let mut parts = Parts::open(&made, identity, carried, every)?;
             parts.refuse_other(&output, &manifest.identity, None)?;
             let opened = Output::open(&output)?;
@@ -171,7 +191,10 @@ impl Parts {
                 columns(&batch, &output)?.rows(&batch).try_for_each(|row| parts.append(row?))?;
             }
             parts.commit()?;
-            fs::rename(&made, &folder).map_err(|error| Error::io(folder.display().to_string(), error))?;
+            Parts::remove(&folder)?;
+            fs::rename(&made, &folder)
+                .and_then(|()| sync_folder(&folder_of(&folder)))
+                .map_err(|error| Error::io(folder.display().to_string(), error))?;
         }
         Parts::open(&folder, identity, carried, every)
     }
@@ -187,11 +210,19 @@ impl Parts {
         let mut row = 0;
         for i in 0..reader.batches() {
             let batch = reader.batch(i)?;
+            let (rows, expected) = (batch.num_rows(), self.layout.batch_rows());
+            if rows > expected || rows < expected && i + 1 < reader.batches() {
+                return Err(part.damaged(format!("record batch {i} has {rows} rows, not {expected}")));
+            }
             let (Some(columns), Some(ordinals)) = (Columns::of(&batch), ordinals(&batch)) else {
                 return Err(part.damaged("other columns than parts have"));
             };
             for (i, ordinal) in ordinals.values().iter().enumerate() {
                 let status = columns.status(i).ok_or_else(|| part.damaged("an unknown status"))?;
+                // Rows have the first place that is free.
+                if u64::from(*ordinal) > (u64::from(part.number) + 1) << 16 {
+                    return Err(part.damaged(format!("{ordinal} as the place of a row")));
+                }
                 let place = Place { part: self.parts.len() as u32, row, status };
                 let key = columns.keys.value(i);
                 self.index.insert(key, columns.content_hash(i), (*ordinal, place)).map_err(|refusal| {
@@ -226,7 +257,22 @@ impl Parts {
 
     /// What became of `key`; nothing if it has no row yet.
     pub fn status(&self, key: &str) -> Option<Status> {
-        self.index.status(key)
+        self.status_of(&key_hash(key))
+    }
+
+    /// What became of the key of this [hash](key_hash).
+    pub(crate) fn status_of(&self, key_hash: &[u8; 16]) -> Option<Status> {
+        self.index.status(key_hash)
+    }
+
+    /// How many rows have no vector.
+    pub(crate) fn failed(&self) -> u64 {
+        Status::ALL.into_iter().filter(|status| *status != Status::Ok).map(|status| self.count(status)).sum()
+    }
+
+    /// Leaves the row of the key of this [hash](key_hash) out of the output.
+    pub(crate) fn forget(&mut self, key_hash: &[u8; 16]) {
+        self.index.remove(key_hash);
     }
 
     /// How many rows have `status`.
@@ -294,7 +340,7 @@ impl Parts {
         let place =
             Place { part: self.parts.len() as u32, row: self.pending.len() as u16, status: row.status };
         self.index.insert(&row.key, row.content_hash, (ordinal, place)).map_err(refused)?;
-        self.pending_bytes += row.vector.as_ref().map_or(0, |vector| size_of_val(&vector[..]));
+        self.pending_bytes += row.bytes();
         self.pending.push((ordinal, row));
         let CommitEvery { rows, bytes, time } = self.every;
         if self.pending.len() >= rows || self.pending_bytes >= bytes || self.committed.elapsed() >= time {
@@ -350,6 +396,7 @@ impl Parts {
     pub fn discard(self) -> Result<()> {
         let discarded = discarded(&self.folder);
         fs::rename(&self.folder, &discarded)
+            .and_then(|()| sync_folder(&folder_of(&self.folder)))
             .and_then(|()| fs::remove_dir_all(&discarded))
             .map_err(|error| Error::io(self.folder.display().to_string(), error))?;
         drop(self.lock);

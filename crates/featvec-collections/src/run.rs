@@ -22,7 +22,7 @@ mod sink;
 mod summary;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -35,7 +35,7 @@ use sha2::{Digest, Sha256};
 
 use crate::sources::Collection;
 use crate::{Item, Status};
-use load::{Loaded, Loader};
+use load::{Loaded, Loader, Turn};
 use order::{Claim, Failure, Finished, Order};
 
 pub use load::{SMALL_DECODING_BYTES, SMALL_FILE_BYTES};
@@ -93,7 +93,9 @@ impl Pipeline<'_> {
             pipeline: self,
             row_shape,
             loader: Loader::new(self.preparation),
-            source: Mutex::new(Source { collection, taken: 0, in_hand: 0, exhausted: false, stopped: false }),
+            source: Mutex::new(Source { collection, taken: 0, stopped: false }),
+            in_hand: AtomicUsize::new(0),
+            exhausted: AtomicBool::new(false),
             order: Order::new(sink),
             stop,
         };
@@ -145,12 +147,16 @@ impl Pipeline<'_> {
     }
 }
 
-/// What workers share. The source's lock is taken before the order's where both are.
+/// What workers share. Of its locks, that of the source comes first, then the turn of a large picture, then the order's.
 struct Shared<'a, S: Sink> {
     pipeline: &'a Pipeline<'a>,
     row_shape: Vec<usize>,
     loader: Loader<'a>,
     source: Mutex<Source<'a>>,
+    /// Items that were taken and are not finished.
+    in_hand: AtomicUsize,
+    /// Whether there are no more items, or no more are to be taken.
+    exhausted: AtomicBool,
     order: Order<'a, S>,
     stop: &'a AtomicBool,
 }
@@ -159,21 +165,25 @@ struct Source<'a> {
     collection: &'a mut Collection,
     /// Items taken so far.
     taken: u64,
-    /// Those of them that no worker has finished.
-    in_hand: usize,
-    /// Whether there are no more, or no more are to be taken.
-    exhausted: bool,
-    /// Whether that is because somebody asked for it.
+    /// Whether no more are to be taken because somebody asked for it.
     stopped: bool,
+}
+
+/// What a worker has taken.
+struct Taken<'s> {
+    /// The items, with their places among those of this run.
+    items: Vec<(u64, Item)>,
+    /// Theirs, if large ones came with their bytes.
+    turn: Turn<'s>,
 }
 
 impl<'a, S: Sink> Shared<'a, S> {
     /// The next item with its place among those of this run, or as many as make a batch where the batch counts.
-    fn take(&self) -> Vec<(u64, Item)> {
+    fn take(&self) -> Taken<'_> {
         let mut source = self.source();
         let most = if self.pipeline.has_batch_statistics() { self.pipeline.batch.get() } else { 1 };
-        let mut taken = Vec::new();
-        while taken.len() < most && !source.exhausted {
+        let mut taken = Taken { items: Vec::new(), turn: None };
+        while taken.items.len() < most && !self.exhausted.load(Ordering::SeqCst) {
             source.stopped = self.stop.load(Ordering::Relaxed);
             let item = if source.stopped || self.order.has_failed() {
                 None
@@ -182,11 +192,15 @@ impl<'a, S: Sink> Shared<'a, S> {
             };
             match item {
                 Some(item) => {
-                    taken.push((source.taken, item));
+                    // While it waits, nobody reads the next one.
+                    if taken.turn.is_none() {
+                        taken.turn = self.loader.turn_for(&item);
+                    }
+                    taken.items.push((source.taken, item));
                     source.taken += 1;
-                    source.in_hand += 1;
+                    self.in_hand.fetch_add(1, Ordering::SeqCst);
                 }
-                None => source.exhausted = true,
+                None => self.exhausted.store(true, Ordering::SeqCst),
             }
         }
         taken
@@ -198,8 +212,7 @@ impl<'a, S: Sink> Shared<'a, S> {
 
     /// Whether the `count` pictures of one worker are all that is left to do.
     fn are_the_last(&self, count: usize) -> bool {
-        let source = self.source();
-        source.exhausted && source.in_hand == count
+        self.exhausted.load(Ordering::SeqCst) && self.in_hand.load(Ordering::SeqCst) == count
     }
 }
 
@@ -221,7 +234,7 @@ struct Batch {
     pictures: Vec<(u64, Finished)>,
 }
 
-impl<S: Sink> Worker<'_, '_, S> {
+impl<'s, S: Sink> Worker<'s, '_, S> {
     fn work(mut self) -> Seconds {
         let (shared, pipeline) = (self.shared, self.shared.pipeline);
         let _alarm = shared.order.alarm();
@@ -230,13 +243,16 @@ impl<S: Sink> Worker<'_, '_, S> {
                 shared.order.wait_for_room();
             }
             let start = Instant::now();
-            let taken = shared.take();
+            let Taken { items, mut turn } = shared.take();
             self.seconds.reading += start.elapsed().as_secs_f64();
-            let exhausted = taken.is_empty();
-            for (place, item) in taken {
-                self.prepare(place, item);
+            let exhausted = items.is_empty();
+            for (place, item) in items {
+                self.prepare((place, item), &mut turn);
             }
-            let is_full = self.batch.pictures.len() >= pipeline.batch.get();
+            drop(turn);
+            // Images that came prepared may be of any size.
+            let is_large = size_of_val(&self.batch.pixels[..]) as u64 >= SMALL_FILE_BYTES;
+            let is_full = self.batch.pictures.len() >= pipeline.batch.get() || is_large;
             if exhausted || is_full || pipeline.has_batch_statistics() {
                 self.compute();
             }
@@ -247,12 +263,11 @@ impl<S: Sink> Worker<'_, '_, S> {
     }
 
     /// Reads and decodes `item` and adds it to the batch, or finishes it where it needs no computing.
-    fn prepare(&mut self, place: u64, item: Item) {
+    fn prepare(&mut self, (place, item): (u64, Item), turn: &mut Turn<'s>) {
         let shared = self.shared;
         let mut finished = Finished::of(item.key, item.columns);
         let start = Instant::now();
-        let mut turn = None;
-        let loaded = item.content.and_then(|content| shared.loader.read(content, &mut turn));
+        let loaded = item.content.and_then(|content| shared.loader.read(content, turn));
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -289,7 +304,7 @@ impl<S: Sink> Worker<'_, '_, S> {
         let prepared = match loaded {
             Loaded::File(bytes) => {
                 self.batch.pixels.resize(before + height * width * 3, 0.0);
-                let prepared = shared.loader.prepare(&bytes, &mut self.batch.pixels[before..], &mut turn);
+                let prepared = shared.loader.prepare(&bytes, &mut self.batch.pixels[before..], turn);
                 prepared.map(|original| finished.describe(&original))
             }
             Loaded::Image(image) => {
@@ -343,9 +358,8 @@ impl<S: Sink> Worker<'_, '_, S> {
                     Error::new(ErrorKind::Mismatch, "", message).with_hint("give each size its own run");
                 self.fail_all(pictures, &error);
             }
-            // It does not lie in the pictures.
+            // It does not lie in the pictures, so they get no rows.
             Err(error) if size == pipeline.preparation.size => {
-                self.fail_all(pictures, &error);
                 shared.order.fail(error.into());
             }
             Err(error) => self.fail_all(pictures, &error),
@@ -366,7 +380,7 @@ impl<S: Sink> Worker<'_, '_, S> {
     fn finish(&mut self, place: u64, finished: Finished) {
         let start = Instant::now();
         self.shared.order.deliver(place, finished, &self.events);
-        self.shared.source().in_hand -= 1;
+        self.shared.in_hand.fetch_sub(1, Ordering::SeqCst);
         self.seconds.writing += start.elapsed().as_secs_f64();
     }
 }

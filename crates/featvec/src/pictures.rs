@@ -149,15 +149,20 @@ pub fn read_picture(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::Argument, "", "a named pipe, whose writer may never come")
             .with_hint("give a file"));
     }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| Error::io("", error))?;
-    if bytes.len() as u64 > limit {
+    let too_long = || {
         let message = format!("more than {limit} bytes, which is the limit");
-        return Err(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"));
+        Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it")
+    };
+    let at = |error| Error::io("", error);
+    let file = File::open(path).map_err(at)?;
+    // What is no plain file tells a length of 0.
+    let length = file.metadata().map_err(at)?.len();
+    if length > limit {
+        return Err(too_long());
     }
-    Ok(bytes)
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(at)?;
+    if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// Whether opening `path` may wait for ever. A pipe that a shell has opened (`/dev/fd/63`) is a link to one.

@@ -264,6 +264,31 @@ fn a_dry_run_lists_and_leaves_nothing() {
     assert_eq!(names, ["photos"]);
 }
 
+#[test]
+fn a_dry_run_lists_what_would_be_tried_again_and_harms_nothing() {
+    let Some(desk) = Desk::new() else { return };
+    desk.write("photos/a.bmp", &bitmap(1, [32, 32]));
+    desk.write("photos/b.bmp", b"BM");
+    desk.embed(&["-o", "x.parquet", "photos"]).exits(1);
+    let run = desk.embed(&["--dry-run", "--retry-failed", "-o", "x.parquet", "photos"]).exits(0);
+    assert_eq!(run.stdout, "photos/b.bmp\n");
+    assert!(!desk.path("x.parquet.parts").exists());
+
+    // An earlier run has left parts.
+    fs::rename(desk.path("x.parquet"), desk.path("y.parquet")).unwrap();
+    fs::rename(desk.path("x.parquet.manifest.json"), desk.path("y.parquet.manifest.json")).unwrap();
+    desk.write("photos/b.bmp", &bitmap(2, [32, 32]));
+    fs::create_dir(desk.path("x.parquet.parts")).unwrap();
+    let kept = desk.path("x.parquet.parts/part-00000.0.arrow");
+    fs::write(&kept, "").unwrap();
+    let run = desk.embed(&["--dry-run", "--restart", "-o", "x.parquet", "photos"]).exits(0);
+    assert_eq!(run.stdout, "photos/a.bmp\nphotos/b.bmp\n");
+    assert!(kept.exists());
+    desk.embed(&["-o", "x.parquet", "photos"]).exits(2).says("part-00000");
+    desk.embed(&["--restart", "-o", "x.parquet", "photos"]).exits(0);
+    assert!(!kept.exists());
+}
+
 /// The most memory that `command` has held, in MB.
 #[cfg(target_os = "linux")]
 fn peak_memory(command: &mut Command) -> u64 {

@@ -49,9 +49,20 @@ impl Index {
         self.counts[status as usize]
     }
 
-    /// What became of `key`.
-    pub fn status(&self, key: &str) -> Option<Status> {
-        self.place(*self.ordinals.get(&key_hash(key))?).map(|place| place.status)
+    /// What became of the key of this hash.
+    pub fn status(&self, key_hash: &[u8; 16]) -> Option<Status> {
+        self.place(*self.ordinals.get(key_hash)?).map(|place| place.status)
+    }
+
+    /// Removes the row of the key of this hash.
+    pub fn remove(&mut self, key_hash: &[u8; 16]) {
+        if let Some(ordinal) = self.ordinals.remove(key_hash)
+            && let Some(place) = self.places.get_mut(ordinal as usize)
+            && let Some(Place { status, .. }) = place.take()
+        {
+            self.counts[status as usize] -= 1;
+            self.free_from = self.free_from.min(ordinal);
+        }
     }
 
     /// The row that has a vector of this content.

@@ -10,10 +10,13 @@ use arrow_ipc::writer::FileWriter;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use featvec::{Error, Result};
 
+use crate::guard::guarded;
 use crate::hashing::{Hashing, hash_file, hex};
 
 /// What a file is called that is not complete.
 pub(crate) const UNFINISHED: &str = "part";
+/// As many parts as rows, of one row each, would be fewer.
+const MOST_PARTS: u32 = 1 << 31;
 /// Digits of a part's hash in its name.
 const HASH_DIGITS: usize = 32;
 /// Where a part tells how long its rows took.
@@ -35,7 +38,7 @@ impl Part {
         let mut pieces = path.file_name()?.to_str()?.split('.');
         let (number, hash) = (pieces.next()?.strip_prefix("part-")?, pieces.next()?.to_string());
         let complete = pieces.next() == Some("arrow") && pieces.next().is_none();
-        let number = number.parse().ok().filter(|_| complete)?;
+        let number = number.parse().ok().filter(|number| complete && *number < MOST_PARTS)?;
         Some(Part { path, number, hash })
     }
 
@@ -70,8 +73,7 @@ impl Part {
 
     pub fn open(&self) -> Result<PartReader> {
         let file = File::open(&self.path).map_err(|error| Error::io(self.place(), error))?;
-        let reader =
-            FileReader::try_new(BufReader::new(file), None).map_err(|error| self.unreadable(error))?;
+        let reader = self.guarded(|| FileReader::try_new(BufReader::new(file), None))?;
         Ok(PartReader { part: self.clone(), reader, current: None })
     }
 
@@ -80,11 +82,13 @@ impl Part {
         Error::corrupt(self.place(), message).with_hint(REMEDY)
     }
 
-    fn unreadable(&self, error: ArrowError) -> Error {
-        match error {
-            ArrowError::IoError(_, error) => Error::io(self.place(), error),
-            error => self.damaged(error.to_string()),
-        }
+    /// Reads what may be damaged in spite of its hash: anybody can compute that.
+    fn guarded<T>(&self, read: impl FnOnce() -> std::result::Result<T, ArrowError>) -> Result<T> {
+        let explain = |error| match error {
+            ArrowError::IoError(_, error) => Error::io("", error),
+            error => Error::corrupt("", error.to_string()).with_hint(REMEDY),
+        };
+        guarded(|| read().map_err(explain)).map_err(|error| error.within(&self.place()))
     }
 
     fn place(&self) -> String {
@@ -139,8 +143,8 @@ impl PartReader {
         {
             return Ok(batch.clone());
         }
-        let read = self.reader.set_index(index).and_then(|()| self.reader.next().transpose());
-        let batch = read.map_err(|error| self.part.unreadable(error))?;
+        let reader = &mut self.reader;
+        let batch = self.part.guarded(|| reader.set_index(index).and_then(|()| reader.next().transpose()))?;
         let batch = batch.ok_or_else(|| self.part.damaged(format!("no record batch {index}")))?;
         self.current = Some((index, batch.clone()));
         Ok(batch)

@@ -6,7 +6,7 @@ use featvec::image::{DecodeOptions, Original};
 use featvec::pictures::{Preparation, read_picture};
 use featvec::{ErrorKind, Result, Tensor};
 
-use crate::Content;
+use crate::{Content, Item};
 
 /// Most bytes of a file that several workers hold at the same time; larger ones take turns.
 pub const SMALL_FILE_BYTES: u64 = 64 << 20;
@@ -41,7 +41,17 @@ impl<'a> Loader<'a> {
         Loader { preparation, small: Preparation { decode, ..preparation.clone() }, large: Mutex::new(()) }
     }
 
-    /// What `content` is.
+    /// The turn of `item`, if it came with bytes that are many.
+    pub fn turn_for(&self, item: &Item) -> Turn<'_> {
+        let bytes = match &item.content {
+            Ok(Content::Bytes(bytes)) => bytes.len(),
+            Ok(Content::Image(image)) => size_of_val(image.data()),
+            Ok(Content::File(_)) | Err(_) => 0,
+        };
+        (bytes as u64 > SMALL_FILE_BYTES).then(|| self.turn())
+    }
+
+    /// What `content` is. A large file waits for its `turn`, if it has not come.
     ///
     /// # Errors
     /// A file that cannot be read, or one beyond the limits.
@@ -49,15 +59,10 @@ impl<'a> Loader<'a> {
         let limit = self.preparation.decode.limits.max_memory_bytes;
         let bytes = match content {
             Content::Image(image) => return Ok(Loaded::Image(image)),
-            Content::Bytes(bytes) => {
-                if bytes.len() as u64 > SMALL_FILE_BYTES {
-                    *turn = Some(self.turn());
-                }
-                bytes
-            }
+            Content::Bytes(bytes) => bytes,
             Content::File(path) => match read_picture(&path, limit.min(SMALL_FILE_BYTES)) {
                 Err(error) if error.kind() == ErrorKind::Limit => {
-                    *turn = Some(self.turn());
+                    turn.get_or_insert_with(|| self.turn());
                     read_picture(&path, limit)?
                 }
                 read => read?,

@@ -12,9 +12,9 @@ use super::{Event, Note, Sink, Summary};
 use crate::{Row, Status};
 
 /// Bytes of rows that wait for one before them before workers take no more items.
-pub const WAITING_BYTES: usize = 64 << 20;
+pub const WAITING_BYTES: usize = 16 << 20;
 
-/// About what a row takes beside its vector.
+/// About what a row takes beside its vector and its columns.
 const ROW_BYTES: usize = 512;
 
 /// What came of the bytes of a picture, once that is known: all items with the same bytes have it in common.
@@ -248,11 +248,12 @@ impl<S: Sink> State<'_, S> {
 
 impl Finished {
     fn bytes(&self) -> usize {
+        // A copy shares the vector of another row.
         let vector = match self.computed.get() {
             Some(Known { vector: Ok(vector), .. }) if !self.event.is_copy => size_of_val(&vector[..]),
             _ => 0,
         };
-        vector + ROW_BYTES
+        vector + self.row.bytes() + ROW_BYTES
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use featvec::{Error, Result};
 
-use crate::parts::{Known, Parts};
+use crate::parts::{Known, Parts, key_hash};
 use crate::{Row, Status};
 
 /// Where rows go, in the order of their items.
@@ -36,33 +36,62 @@ pub trait Sink: Send {
 pub struct Resumed<'a> {
     parts: &'a mut Parts,
     retry_failed: bool,
-    /// Keys whose rows are on their way.
-    asked: HashSet<String>,
+    /// Keys whose rows are on their way, by their hashes.
+    asked: HashSet<[u8; 16]>,
+    /// What failed before as a whole, and is the place of items now: archives, folders.
+    healed: HashSet<[u8; 16]>,
+    /// What failed before and was met again.
+    met: HashSet<[u8; 16]>,
     passed_over: u64,
 }
 
 impl<'a> Resumed<'a> {
     /// Goes on with `parts`; with `retry_failed` pictures that failed are tried again.
     pub fn new(parts: &'a mut Parts, retry_failed: bool) -> Resumed<'a> {
-        Resumed { parts, retry_failed, asked: HashSet::new(), passed_over: 0 }
+        Resumed {
+            parts,
+            retry_failed,
+            asked: HashSet::new(),
+            healed: HashSet::new(),
+            met: HashSet::new(),
+            passed_over: 0,
+        }
     }
 
     /// How many items were not asked for, because they have rows.
     pub fn passed_over(&self) -> u64 {
         self.passed_over
     }
+
+    /// Takes the rows of archives and folders back that failed as a whole before, and were read to their ends now. To be
+    /// called when all items have come.
+    pub fn forget_healed(&mut self) {
+        let Resumed { parts, healed, met, .. } = self;
+        healed.iter().filter(|key| !met.contains(*key)).for_each(|key| parts.forget(key));
+    }
+}
+
+/// What `key` lies in, as far as its text tells: `a`, `a/x.tar` and `a/x.tar/b` for `a/x.tar/b#2`.
+fn places(key: &str) -> impl Iterator<Item = &str> {
+    key.match_indices(['/', '#']).map(|(end, _)| &key[..end]).filter(|place| !place.is_empty())
 }
 
 impl Sink for Resumed<'_> {
     type Error = Error;
 
     fn wants(&mut self, key: &str) -> bool {
-        let is_open = match self.parts.status(key) {
-            None => true,
-            Some(Status::Ok) => false,
-            Some(_) => self.retry_failed,
-        };
-        let wanted = is_open && self.asked.insert(key.to_owned());
+        let hash = key_hash(key);
+        let has_failed = |status: Option<Status>| status.is_some_and(|status| status != Status::Ok);
+        let status = self.parts.status_of(&hash);
+        if has_failed(status) {
+            self.met.insert(hash);
+        }
+        if self.parts.failed() > 0 {
+            let (parts, hashes) = (&*self.parts, places(key).map(key_hash));
+            self.healed.extend(hashes.filter(|place| has_failed(parts.status_of(place))));
+        }
+        let is_open = status.is_none() || self.retry_failed && has_failed(status);
+        let wanted = is_open && self.asked.insert(hash);
         self.passed_over += u64::from(!wanted);
         wanted
     }
@@ -72,10 +101,63 @@ impl Sink for Resumed<'_> {
     }
 
     fn write(&mut self, row: Row) -> Result<()> {
-        // A failed row that was tried again keeps its key here: it is not tried a third time.
-        if !self.retry_failed {
-            self.asked.remove(&row.key);
+        // A picture that fails again keeps its key here: it is not tried a third time.
+        if !self.retry_failed || row.status == Status::Ok {
+            self.asked.remove(&key_hash(&row.key));
         }
         self.parts.append(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_schema::Schema;
+
+    use super::*;
+    use crate::CommitEvery;
+    use crate::identity::tests::identity;
+
+    fn failed(key: &str) -> Row {
+        Row {
+            key: key.into(),
+            content_hash: None,
+            size: None,
+            status: Status::Unreadable,
+            error: Some("torn".into()),
+            vector: None,
+            columns: None,
+        }
+    }
+
+    #[test]
+    fn what_lies_in_what() {
+        assert_eq!(places("/a/x.tar/b#2").collect::<Vec<_>>(), ["/a", "/a/x.tar", "/a/x.tar/b"]);
+        assert_eq!(places("table.parquet#12").collect::<Vec<_>>(), ["table.parquet"]);
+        assert_eq!(places("a.jpg").count(), 0);
+    }
+
+    #[test]
+    fn the_failed_row_of_an_archive_goes_once_it_is_read_to_its_end() {
+        for retry_failed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let open = || {
+                Parts::open(folder.path(), &identity(4), &Schema::empty(), CommitEvery::default()).unwrap()
+            };
+            let mut parts = open();
+            ["a.tar", "b.tar", "c.tar", "d.jpg"].iter().for_each(|key| parts.append(failed(key)).unwrap());
+            parts.commit().unwrap();
+            drop(parts);
+
+            let mut parts = open();
+            let mut sink = Resumed::new(&mut parts, retry_failed);
+            // One is sound now, one breaks off again, one is not among the inputs any more.
+            assert!(["a.tar/1.jpg", "b.tar/1.jpg"].iter().all(|key| sink.wants(key)));
+            assert_eq!(sink.wants("b.tar"), retry_failed);
+            assert_eq!(sink.wants("d.jpg"), retry_failed);
+            sink.forget_healed();
+            let left = ["a.tar", "b.tar", "c.tar", "d.jpg"].map(|key| parts.status(key).is_some());
+            assert_eq!(left, [false, true, true, true]);
+            assert_eq!(parts.failed(), 3);
+        }
     }
 }

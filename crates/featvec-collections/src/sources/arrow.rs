@@ -13,13 +13,13 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Result};
 use featvec_formats::Skip;
 
-use crate::guard::guarded;
 use super::columns;
 use super::layout::{Layout, Rows};
 use super::place::Place;
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
+use crate::guard::guarded;
 
 /// The mark at both ends of a file.
 const MAGIC: &[u8] = b"ARROW1";

@@ -14,13 +14,13 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use featvec::{Error, ErrorKind, Result};
 
-use crate::guard::guarded;
 use super::columns;
 use super::layout::{Layout, Rows};
 use super::place::Place;
 use super::stream::Seekable;
 use super::unpack::broken;
 use super::{Draft, Source, SourceOptions, Wanted};
+use crate::guard::guarded;
 
 /// Rows that are decoded at once. Pictures of one page are in memory together with the page anyway.
 const BATCH_ROWS: usize = 16;

@@ -12,8 +12,8 @@ use super::place::Place;
 use super::stream::Seekable;
 use super::unpack::broken;
 use super::{Draft, Located, Source, SourceOptions, Wanted};
-use crate::guard::guarded;
 use crate::Content;
+use crate::guard::guarded;
 
 /// An archive being read. What it says of all its members is in memory, some hundred bytes each.
 pub(super) struct Zip {

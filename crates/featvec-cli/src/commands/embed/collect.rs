@@ -1,7 +1,6 @@
 //! Vectors into a file, by way of committed parts.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use featvec::image::ExifPolicy;
@@ -33,15 +32,16 @@ impl Embed {
     pub(super) fn collect(&self, task: &Task<'_>, output: &Path) -> Result<Outcome, Stop> {
         let folder = Parts::folder_of(output);
         // With the statistics of the batch, vectors would depend on where the run was left.
-        if self.restart || task.pipeline.module.mode() == Mode::BatchStatistics {
-            begin_anew(&folder)?;
-        }
-        let is_begun = folder.exists();
+        let anew = self.restart || task.pipeline.module.mode() == Mode::BatchStatistics;
+        let is_begun = Parts::are_in(&folder) && !anew;
         if self.dry_run && !is_begun && !(self.retry_failed && output.exists()) {
             return self.print(task);
         }
         refuse_no_file(output)?;
         let mut collection = task.open()?;
+        if anew {
+            Parts::remove(&folder)?;
+        }
         let (identity, every) = (self.identity(task), self.commit_every());
         let mut parts = if self.retry_failed {
             Parts::adopt(output, &identity, &collection.columns, every)?
@@ -85,6 +85,7 @@ impl Embed {
             talk.end();
             return Ok(Outcome::Interrupted);
         }
+        sink.forget_healed();
         if passed_over < before && !self.retry_failed {
             talk.note(format_args!(
                 "{} rows of an earlier run are not among the inputs any more; --restart leaves them out",
@@ -162,28 +163,16 @@ fn refuse_no_file(output: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes what an earlier run has left.
-fn begin_anew(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io(folder.display().to_string(), error))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Tells what is kept for the next run; where there is nothing, nothing is left.
 fn leave(parts: Parts, folder: &Path, talk: &Talk) {
-    drop(parts);
-    let is_part = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("part-");
-    if fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| is_part(&entry))) {
+    if Parts::are_in(folder) {
         talk.failure(format_args!(
             "what was computed is kept in {}: the same command goes on from there",
             shown(folder)
         ));
     } else {
         // Nothing is lost if that fails.
-        let _ = fs::remove_dir_all(folder);
+        let _ = parts.discard();
     }
 }
 
