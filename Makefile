@@ -20,7 +20,7 @@ licences:
 
 test:
 	cargo test --workspace --locked
-	cargo test --manifest-path fuzz/Cargo.toml --locked
+	cargo test --release --manifest-path fuzz/Cargo.toml --locked
 
 # The kernels under the address sanitizer, which stable compilers have behind this switch.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -49,7 +49,7 @@ bench-collection-peers:
 	cargo bench -p featvec-collections --locked -- $(MODULE) $(or $(PHOTOS),examples/photos)
 	python3 tools/peers/collection.py --module $(MODULE) --photos $(or $(PHOTOS),../shared/photos)
 
-# Half a minute of mutated inputs for each reader.
-FUZZ_SECONDS ?= 30
+# A quarter of a minute of mutated inputs for each reader, as often as anything changes.
+FUZZ_SECONDS ?= 15
 fuzz:
 	cargo run --release --locked --manifest-path fuzz/Cargo.toml -- --seconds $(FUZZ_SECONDS)
