@@ -1,5 +1,6 @@
 //! What is said while pictures are run, and afterwards.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -54,7 +55,10 @@ impl<'a> Watch<'a> {
     /// Has the pictures counted, which the time that is left is guessed from: on a thread of its own, where it costs
     /// little and somebody sees it.
     pub fn count(&self, inputs: &[Input], options: &SourceOptions, expected: Option<u64>) {
-        let costs_little = |input| path(input).is_some_and(|path| path.is_dir() || path.is_file());
+        let is_packed = |path: &Path| {
+            path.extension().is_some_and(|end| ["gz", "tgz", "zst"].iter().any(|packed| end == *packed))
+        };
+        let costs_little = |input| path(input).is_some_and(|path| path.exists() && !is_packed(path));
         if let Some(expected) = expected.filter(|_| options.shard.is_none()) {
             self.total.store(expected, Ordering::Relaxed);
         } else if self.talk.is_watched() && inputs.iter().all(costs_little) {
@@ -63,13 +67,10 @@ impl<'a> Watch<'a> {
             let _ = thread::Builder::new().spawn(move || {
                 let mut count = 0;
                 if let Ok(mut collection) = sources::open(&inputs, &options) {
-                    while collection
-                        .next(&mut |_| {
-                            count += 1;
-                            false
-                        })
-                        .is_some()
-                    {}
+                    collection.next(&mut |_| {
+                        count += 1;
+                        false
+                    });
                     total.store(count, Ordering::Relaxed);
                 }
             });

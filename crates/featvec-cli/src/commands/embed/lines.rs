@@ -59,13 +59,13 @@ pub(super) fn list(
 ) -> Result<Outcome, Stop> {
     let mut stdout = BufWriter::new(io::stdout());
     let mut listed = Ok(());
-    let mut pass_over = |key: &str| {
-        if wanted(key) && listed.is_ok() {
+    // The first item that is taken would be the one at which nobody reads any more.
+    collection.next(&mut |key| {
+        if wanted(key) {
             listed = writeln!(stdout, "{}", shown(key));
         }
-        false
-    };
-    while collection.next(&mut pass_over).is_some() {}
+        listed.is_err()
+    });
     listed.and_then(|()| stdout.flush()).map_err(Stop::from_stdout)?;
     Ok(Outcome::Done)
 }
