@@ -13,13 +13,13 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Result};
 use featvec_formats::Skip;
 
-use crate::guard::guarded;
 use super::columns;
 use super::layout::{Layout, Rows};
 use super::place::Place;
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
+use crate::guard::guarded;
 
 /// The mark at both ends of a file.
 const MAGIC: &[u8] = b"ARROW1";
@@ -28,7 +28,7 @@ const ALIGNMENT: usize = 8;
 /// Longest description of a batch or of columns.
 const MOST_MESSAGE_BYTES: u64 = 64 << 20;
 /// Most rows of a batch.
-const MOST_BATCH_ROWS: u64 = 1 << 24;
+const MOST_BATCH_ROWS: u64 = 1 << 22;
 
 /// A file or stream being read, a batch at a time.
 pub(super) struct Arrow {
