@@ -145,7 +145,7 @@ pub fn open(inputs: &[Input], options: &SourceOptions) -> Result<Collection> {
     let expected = inputs.iter().all(is_picture).then_some(inputs.len() as u64);
     let mut columns = columns::Union::default();
     let mut seen = HashSet::new();
-    let mut stdin = None;
+    let mut all = Vec::new();
     for input in inputs {
         let mut places = places(input, &options);
         let mut first = Vec::new();
@@ -171,16 +171,16 @@ pub fn open(inputs: &[Input], options: &SourceOptions) -> Result<Collection> {
                 break;
             }
         }
-        // The only one that cannot be opened again when it is its turn.
-        if *input == Input::Stdin {
-            stdin = Some(first.into_iter().chain(places));
-        }
+        // Thousands of lists must not be open at once.
+        all.push(match is_lasting(input) {
+            true => Begun::Again(input.clone()),
+            false => Begun::Open(Box::new(first.into_iter().chain(places))),
+        });
     }
-    let mut stdin = stdin.map(|places| Box::new(places) as Places);
     let again = options.clone();
-    let places = inputs.to_vec().into_iter().flat_map(move |input| match input {
-        Input::Stdin => stdin.take().unwrap_or_else(|| Box::new(iter::empty())),
-        input => places(&input, &again),
+    let places = all.into_iter().flat_map(move |begun| match begun {
+        Begun::Again(input) => places(&input, &again),
+        Begun::Open(places) => places,
     });
     Ok(Collection {
         columns: columns.finish(),
@@ -280,6 +280,24 @@ struct Named {
 impl Named {
     fn failed(key: &str, error: Error) -> Named {
         Named { place: Place::Path(key.into()), found: Err(error) }
+    }
+}
+
+/// An input whose first places have been looked at.
+enum Begun {
+    /// It is opened again when it is its turn.
+    Again(Input),
+    Open(Places),
+}
+
+/// Whether `input` can be read twice: a pipe gives what is in it once, and a shell's `<(...)` is one.
+fn is_lasting(input: &Input) -> bool {
+    match input {
+        Input::Stdin => false,
+        Input::Place(Place::Path(path)) | Input::List(Place::Path(path)) => {
+            fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
+        }
+        _ => true,
     }
 }
 

@@ -320,3 +320,19 @@ fn lists_are_open_only_when_it_is_their_turn() {
     files.write("list.txt", files.path("b.jpg").display().to_string());
     assert_eq!(files.short_items(&mut collection), ["b.jpg | a file"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_list_in_a_pipe_is_read_once() {
+    use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
+    let files = photos();
+    let lines = format!("{}\\n{}\\n", files.path("a.jpg").display(), files.path("b.jpg").display());
+    let mut child = Command::new("printf").arg(lines).stdout(Stdio::piped()).spawn().unwrap();
+    child.wait().unwrap();
+    // As a shell writes `@<(find ...)`.
+    let pipe = format!("/dev/fd/{}", child.stdout.as_ref().unwrap().as_raw_fd());
+    let input = [Input::List(Place::Path(pipe.into()))];
+    let lines = files.short_items(&mut open(&input, &SourceOptions::default()).unwrap());
+    assert_eq!(lines, ["a.jpg | a file", "b.jpg | a file"]);
+}

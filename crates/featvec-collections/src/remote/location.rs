@@ -88,7 +88,8 @@ impl Location {
     }
 
     /// The address as it stands in outputs and messages: as it was written, but without a user's name and password,
-    /// without the fragment, and without the parameters of a signed URL, which are secret and different each time.
+    /// without the fragment, and without the parameters of a signed URL, which are secret and different each time; a hash
+    /// stands in for a token that a server may tell pictures by.
     pub fn key(&self) -> &str {
         &self.key
     }

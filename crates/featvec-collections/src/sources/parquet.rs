@@ -103,15 +103,20 @@ impl Parquet {
         let usual = if self.layout.is_of_paths { BATCH_ROWS_OF_PATHS } else { BATCH_ROWS };
         let batch_rows = BATCH_BYTES.checked_div(row_bytes).unwrap_or(usual).clamp(1, usual);
         let key = |row: u64| format!("{}#{row}", self.key);
-        let wanted: Vec<u64> = (first..first + rows).filter(|row| wanted(&key(*row))).collect();
+        let wanted: Vec<u64> = (first..self.rows_before).filter(|row| wanted(&key(*row))).collect();
         if wanted.is_empty() {
             return Ok(None);
         }
+        // Those of pages that were passed over.
+        self.file.opened().pages.clear();
         let reader = guarded(|| {
-            let builder =
-                ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
-                    .with_row_groups(vec![index])
-                    .with_batch_size(batch_rows as usize);
+            let gzip =
+                group.columns().iter().filter(|chunk| matches!(chunk.compression(), Compression::GZIP(_)));
+            let file =
+                SharedFile { gzip: gzip.map(|chunk| chunk.byte_range()).collect(), ..self.file.clone() };
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_row_groups(vec![index])
+                .with_batch_size(batch_rows as usize);
             let builder = match wanted.len() as u64 == rows {
                 true => builder,
                 false => {
@@ -196,11 +201,6 @@ fn open(place: &Place, options: &SourceOptions) -> Result<(SharedFile, ArrowRead
     })?;
     let layout = Layout::of(metadata.schema(), options)?;
     file.has_pages = true;
-    file.gzip = guarded(|| {
-        let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
-        let gzip = chunks.filter(|chunk| matches!(chunk.compression(), Compression::GZIP(_)));
-        Ok(gzip.map(|chunk| chunk.byte_range()).collect())
-    })?;
     Ok((file, metadata, layout))
 }
 
@@ -217,7 +217,7 @@ struct SharedFile {
     most_bytes: u64,
     /// Whether what is read now are pages, because the description of the file has been read.
     has_pages: bool,
-    /// Where the columns begin that gzip has packed, and how long they are.
+    /// Where the columns of this row group begin that gzip has packed, and how long they are.
     gzip: Arc<[(u64, u64)]>,
 }
 
