@@ -47,6 +47,7 @@ use featvec::fetch::{FetchOptions, Proxies};
 
 pub use listing::{Entry, Listing};
 pub use location::Location;
+pub use opener::RemoteOnDemand;
 pub use picture::Fetching;
 pub use ranged::RemoteFile;
 pub use stream::RemoteStream;

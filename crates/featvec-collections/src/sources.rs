@@ -32,9 +32,9 @@ mod unpack;
 mod zip;
 
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
-use std::iter;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fmt, fs, io, iter};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -74,6 +74,9 @@ pub struct SourceOptions {
     pub null_separated: bool,
     /// The share of the items that is asked for.
     pub shard: Option<Shard>,
+    /// Files that are no inputs whatever names or matches them, nor what lies below them: those of the run itself, which
+    /// a shell's `*` finds when the run goes on. Paths as [`fs::canonicalize`] gives them.
+    pub passed_over: Vec<PathBuf>,
     /// What opens URLs; without it they are refused.
     pub opener: Option<Arc<dyn Opener>>,
 }
@@ -90,8 +93,20 @@ impl Default for SourceOptions {
             exclude: Vec::new(),
             null_separated: false,
             shard: None,
+            passed_over: Vec::new(),
             opener: None,
         }
+    }
+}
+
+impl SourceOptions {
+    /// Whether `place` is one of those that are no inputs. None of them has the name of a picture.
+    fn passes_over(&self, place: &Place) -> bool {
+        let Place::Path(path) = place else { return false };
+        !self.passed_over.is_empty()
+            && !kind::is_picture(&place.name())
+            && fs::canonicalize(path)
+                .is_ok_and(|path| self.passed_over.iter().any(|own| path.starts_with(own)))
     }
 }
 
@@ -109,11 +124,15 @@ pub struct Collection {
     options: Arc<SourceOptions>,
 }
 
+/// Places of a list or pattern that are tried until one tells its columns.
+const MOST_TRIED: usize = 16;
+
 /// Opens `inputs`, which are read one after another.
 ///
 /// # Errors
-/// Options that cannot be obeyed; tables of two kinds whose columns of one name have different types. What is wrong with
-/// an input becomes an [`Item`].
+/// Options that cannot be obeyed; tables of two kinds whose columns of one name have different types; a shard or table that
+/// tells the columns, if it could be read at a better moment, since the output would have other columns then. What else is
+/// wrong with an input becomes an [`Item`].
 pub fn open(inputs: &[Input], options: &SourceOptions) -> Result<Collection> {
     let options = Arc::new(options.clone());
     folder::walker(".".as_ref(), &options)?;
@@ -126,24 +145,47 @@ pub fn open(inputs: &[Input], options: &SourceOptions) -> Result<Collection> {
     let expected = inputs.iter().all(is_picture).then_some(inputs.len() as u64);
     let mut columns = columns::Union::default();
     let mut seen = HashSet::new();
-    let mut all: Vec<Places> = Vec::new();
+    let mut all = Vec::new();
     for input in inputs {
         let mut places = places(input, &options);
-        let first = places.next();
-        if let Some(Named { place, found: Ok(()) }) = &first
-            && let Ok(kind @ (Kind::Tar | Kind::Records | Kind::Parquet | Kind::Arrow)) = Kind::of(place)
-            && !seen.contains(&kind)
-            && let Ok(schema) = schema_of(kind, place, &options)
-        {
-            columns.add(&schema).map_err(|error| error.within(&place.key()))?;
-            seen.insert(kind);
+        let mut first = Vec::new();
+        for named in places.by_ref().take(MOST_TRIED) {
+            let kind = named.found.as_ref().ok().and_then(|()| Kind::of(&named.place).ok());
+            let is_told = match kind {
+                Some(kind @ (Kind::Tar | Kind::Records | Kind::Parquet | Kind::Arrow))
+                    if !seen.contains(&kind) =>
+                {
+                    match schema_of(kind, &named.place, &options) {
+                        Ok(schema) => {
+                            columns.add(&schema).map_err(|error| error.within(&named.place.key()))?;
+                            seen.insert(kind)
+                        }
+                        Err(error) if is_passing(&error) => return Err(error.within(&named.place.key())),
+                        Err(_) => false,
+                    }
+                }
+                kind => kind.is_some(),
+            };
+            first.push(named);
+            if is_told {
+                break;
+            }
         }
-        all.push(Box::new(first.into_iter().chain(places)));
+        // Thousands of lists must not be open at once.
+        all.push(match is_lasting(input) {
+            true => Begun::Again(input.clone()),
+            false => Begun::Open(Box::new(first.into_iter().chain(places))),
+        });
     }
+    let again = options.clone();
+    let places = all.into_iter().flat_map(move |begun| match begun {
+        Begun::Again(input) => places(&input, &again),
+        Begun::Open(places) => places,
+    });
     Ok(Collection {
         columns: columns.finish(),
         expected,
-        places: Box::new(all.into_iter().flatten()),
+        places: Box::new(places),
         source: None,
         ahead: VecDeque::new(),
         options,
@@ -241,9 +283,27 @@ impl Named {
     }
 }
 
-/// The places that `input` stands for. Lists are opened, and patterns looked for, when the first is asked for.
-fn places(input: &Input, options: &Arc<SourceOptions>) -> Places {
+/// An input whose first places have been looked at.
+enum Begun {
+    /// It is opened again when it is its turn.
+    Again(Input),
+    Open(Places),
+}
+
+/// Whether `input` can be read twice: a pipe gives what is in it once, and a shell's `<(...)` is one.
+fn is_lasting(input: &Input) -> bool {
     match input {
+        Input::Stdin => false,
+        Input::Place(Place::Path(path)) | Input::List(Place::Path(path)) => {
+            fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
+        }
+        _ => true,
+    }
+}
+
+/// The places that `input` stands for, without those that are no inputs.
+fn places(input: &Input, options: &Arc<SourceOptions>) -> Places {
+    let all: Places = match input {
         Input::Place(place) if Kind::of_name(&place.name()) == Some(Kind::List) => {
             list::places(place, options)
         }
@@ -251,7 +311,17 @@ fn places(input: &Input, options: &Arc<SourceOptions>) -> Places {
         Input::Pattern(pattern) => pattern::places(pattern, options),
         Input::List(place) => list::places(place, options),
         Input::Stdin => list::stdin(options),
-    }
+    };
+    let options = options.clone();
+    Box::new(all.filter(move |named| !options.passes_over(&named.place)))
+}
+
+/// Whether it may go better another time: the disk or the network failed, not what was looked for.
+fn is_passing(error: &Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    error.kind() == ErrorKind::Io
+        && io
+            .is_some_and(|io| !matches!(io.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied))
 }
 
 /// What the other columns of a table or shard are.

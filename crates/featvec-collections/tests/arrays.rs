@@ -49,6 +49,11 @@ fn what_breaks_off_goes_on_or_is_no_batch_of_images_is_an_item() {
     for (name, bytes, message) in [
         ("shape.npy", npy("<f4", "False", "(2, 3)", &two), "an array of [2, 3], not [n, height, width, 3]"),
         ("fortran.npy", npy("<f4", "True", "(2, 1, 1, 3)", &two), "an array in Fortran's order"),
+        (
+            "none.npy",
+            npy("<f4", "False", "(1000000000000000000, 0, 1, 3)", &[]),
+            "the images in it have no pixels",
+        ),
         ("huge.npy", npy("<f4", "False", "(1, 99999999, 99999999, 3)", &two), ""),
         ("text.npy", b"text, and not an array".to_vec(), "not an array of numpy"),
     ] {
@@ -56,4 +61,12 @@ fn what_breaks_off_goes_on_or_is_no_batch_of_images_is_an_item() {
         let error = only_error(&files, name, &default());
         assert!(error.to_string().starts_with(message), "{name}: {error}");
     }
+}
+
+#[test]
+fn an_image_beyond_the_limit_is_refused_before_it_is_read() {
+    let files = Files::new();
+    files.write("a.npy", npy("<f4", "False", "(1, 10, 10, 3)", &[]));
+    let options = SourceOptions { max_picture_bytes: 1199, ..default() };
+    assert!(only_error(&files, "a.npy", &options).to_string().contains("more than 1199 bytes"));
 }

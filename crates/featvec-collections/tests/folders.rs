@@ -228,3 +228,111 @@ fn a_named_pipe_is_not_waited_for() {
     let lines = files.items("x.tar", &SourceOptions::default());
     assert!(lines[0].contains("named pipe"), "{lines:?}");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_a_pattern_cannot_look_at_is_an_item_where_it_might_match() {
+    use std::os::unix::fs::symlink;
+    let files = photos();
+    symlink("nowhere", files.path("a/3.jpg")).unwrap();
+    symlink("nowhere", files.path("a/3.txt")).unwrap();
+    // Whether there is a folder behind it nobody knows.
+    symlink("turn", files.path("turn")).unwrap();
+    let found = |word: &str, options: &SourceOptions| {
+        let inputs = Input::parse(files.path(word).as_os_str()).unwrap();
+        files.short_items(&mut open(&inputs, options).unwrap())
+    };
+    let missing = "a/3.jpg | ! No such file or directory (os error 2)";
+    assert_eq!(found("a/*.jpg", &SourceOptions::default()), ["a/10.jpg | a file", missing]);
+    let deep = found("**/*.jpg", &SourceOptions::default());
+    assert_eq!(deep[..4], ["a/10.jpg | a file", missing, "a.jpg | a file", "b.jpg | a file"]);
+    assert!(deep[4].starts_with("turn | ! Too many levels of symbolic links"), "{deep:?}");
+    assert_eq!(found("t*/*.jpg", &SourceOptions::default()), deep[4..]);
+    assert_eq!(found("a*/*.jpg", &SourceOptions::default()), ["a/10.jpg | a file", missing]);
+}
+
+#[cfg(unix)]
+#[test]
+fn patterns_match_links_only_where_they_are_followed() {
+    use std::os::unix::fs::symlink;
+    let files = photos();
+    symlink(files.path("b.jpg"), files.path("e.jpg")).unwrap();
+    let found = |follow_links| {
+        let options = SourceOptions { follow_links, ..SourceOptions::default() };
+        let inputs = Input::parse(files.path("*.jpg").as_os_str()).unwrap();
+        items(&mut open(&inputs, &options).unwrap()).len()
+    };
+    assert_eq!((found(true), found(false)), (3, 2));
+}
+
+#[test]
+fn the_files_of_the_run_itself_are_no_inputs() {
+    let files = photos();
+    for name in ["v.arrow.parts/part-0.arrow", "v.arrow.parts/lock", "v.arrow", "v.arrow.manifest.json"] {
+        files.write(name, "ours");
+    }
+    let own = ["v.arrow", "v.arrow.parts", "v.arrow.manifest.json"];
+    let passed_over = own.iter().map(|name| fs::canonicalize(files.path(name)).unwrap()).collect();
+    let options = SourceOptions { passed_over, ..SourceOptions::default() };
+    let found = |inputs: &[Input]| {
+        let items = items(&mut open(inputs, &options).unwrap());
+        items.iter().map(|item| files.short(&item.key)).collect::<Vec<_>>()
+    };
+    // As a shell writes `*`.
+    let named = ["a", "a.jpg", "b.jpg", "v.arrow", "v.arrow.manifest.json", "v.arrow.parts"];
+    let expected = ["a/10.jpg", "a/2.PNG", "a.jpg", "b.jpg"];
+    assert_eq!(found(&named.map(|name| place(files.path(name)))), expected);
+    let pattern = |word: &str| Input::parse(files.path(word).as_os_str()).unwrap();
+    assert_eq!(found(&pattern("[a-bv]*")), expected);
+    assert_eq!(found(&pattern("**/*.{jpg,arrow}")), ["a/10.jpg", "a.jpg", "b.jpg"]);
+    assert_eq!(found(&[place(files.path("v.arrow.parts/part-0.arrow"))]), [""; 0]);
+}
+
+#[test]
+fn lists_may_begin_with_a_mark_and_are_no_utf_16() {
+    let files = photos();
+    let line = files.path("a.jpg").display().to_string();
+    files.write("list.txt", format!("\u{feff}{line}\n{line}\n"));
+    assert_eq!(files.items("list.txt", &SourceOptions::default()), ["a.jpg | a file"; 2]);
+    let wide: Vec<u8> = format!("\u{feff}{line}\n{line}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    files.write("wide.txt", wide);
+    let lines = files.items("wide.txt", &SourceOptions::default());
+    assert_eq!(lines, ["wide.txt | ! a list in UTF-16 (write the list as UTF-8)"]);
+}
+
+#[test]
+fn the_first_shard_of_a_pattern_that_can_be_read_tells_the_columns() {
+    let files = Files::new();
+    files.write("1.tar", "no archive");
+    files.write("2.tar", common::tar(&[("x.jpg", b"x"), ("x.cls", b"7")]));
+    let inputs = Input::parse(files.path("*.tar").as_os_str()).unwrap();
+    let lines = files.short_items(&mut open(&inputs, &SourceOptions::default()).unwrap());
+    assert!(lines[0].starts_with("1.tar | ! "), "{lines:?}");
+    assert_eq!(lines[1..], ["2.tar/x.jpg | x | 7"]);
+}
+
+/// Thousands of lists or patterns must not be open at once.
+#[test]
+fn lists_are_open_only_when_it_is_their_turn() {
+    let files = photos();
+    files.write("list.txt", files.path("a.jpg").display().to_string());
+    let mut collection = open(&[place(files.path("list.txt"))], &SourceOptions::default()).unwrap();
+    files.write("list.txt", files.path("b.jpg").display().to_string());
+    assert_eq!(files.short_items(&mut collection), ["b.jpg | a file"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_list_in_a_pipe_is_read_once() {
+    use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
+    let files = photos();
+    let lines = format!("{}\\n{}\\n", files.path("a.jpg").display(), files.path("b.jpg").display());
+    let mut child = Command::new("printf").arg(lines).stdout(Stdio::piped()).spawn().unwrap();
+    child.wait().unwrap();
+    // As a shell writes `@<(find ...)`.
+    let pipe = format!("/dev/fd/{}", child.stdout.as_ref().unwrap().as_raw_fd());
+    let input = [Input::List(Place::Path(pipe.into()))];
+    let lines = files.short_items(&mut open(&input, &SourceOptions::default()).unwrap());
+    assert_eq!(lines, ["a.jpg | a file", "b.jpg | a file"]);
+}

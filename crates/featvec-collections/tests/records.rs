@@ -132,9 +132,23 @@ fn what_is_no_example_or_no_file_of_records_is_an_item() {
 }
 
 #[test]
-fn a_record_beyond_the_limit_is_refused_before_it_is_read() {
+fn a_record_beyond_the_limit_is_passed_over() {
     let files = Files::new();
-    files.write("a.tfrecord", file(&[vec![0; 20 << 20]]));
+    files.write("a.tfrecord", file(&[vec![0; 20 << 20], example("image", b"x", 1, b"t")]));
     let options = SourceOptions { max_picture_bytes: 1000, ..default() };
-    assert_eq!(only_error(&files, "a.tfrecord", &options).kind(), ErrorKind::Limit);
+    let lines = files.items("a.tfrecord", &options);
+    assert!(lines[0].starts_with("a.tfrecord#0 | ! more than"), "{lines:?}");
+    assert!(lines[0].ends_with("(--max-memory raises it)"), "{lines:?}");
+    assert!(lines[1].starts_with("a.tfrecord#1 | x"), "{lines:?}");
+}
+
+#[test]
+fn a_file_without_a_record_is_an_item() {
+    let files = Files::new();
+    files.write("a.tfrecord", "");
+    files.write("b.tfrecord.gz", gzip(b""));
+    for name in ["a.tfrecord", "b.tfrecord.gz"] {
+        let error = only_error(&files, name, &default());
+        assert_eq!(error.to_string(), "no records (fetch or copy it again)", "{name}");
+    }
 }

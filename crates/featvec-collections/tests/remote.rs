@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use featvec::{Error, ErrorKind, Result};
-use featvec_collections::remote::{Environment, Location, Remote, RemoteOptions, Timeouts};
+use featvec_collections::remote::{Environment, Location, Remote, RemoteOnDemand, RemoteOptions, Timeouts};
 use featvec_collections::sources::{Input, SourceOptions, open};
 use featvec_collections::{Content, Item};
 use featvec_formats::Skip;
@@ -160,6 +160,56 @@ fn one_request_that_must_wait_holds_up_the_others_of_its_host() {
 }
 
 #[test]
+fn shards_wait_as_long_as_a_server_asks_too() {
+    let busy = |request: &Request, number| match number {
+        0 | 1 => reply("429 Too Many Requests", &["Retry-After: 1"], b""),
+        _ => file(b"shard", "\"one\"", request),
+    };
+    let server = Server::start(move |request, number| vec![Act::Send(busy(request, number))]);
+    let started = Instant::now();
+    assert_eq!(read(&remote(), &server.url("s.tar")), (b"shard".to_vec(), None));
+    assert!(started.elapsed() >= 2 * options().timeouts.retry_after_max, "{:?}", started.elapsed());
+
+    let server = Server::start(move |request, number| vec![Act::Send(busy(request, number))]);
+    let started = Instant::now();
+    remote().open_file(&location(&server.url("s.zip"))).unwrap();
+    assert!(started.elapsed() >= 2 * options().timeouts.retry_after_max, "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_needs_no_network_does_not_fail_for_want_of_it() {
+    let certificates = Some("/nowhere/certificates.pem".into());
+    let remote = RemoteOnDemand::new(RemoteOptions { certificates, ..options() });
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("a.jpg");
+    std::fs::write(folder.path().join("list.txt"), format!("{}\nhttps://h/b.jpg", picture.display()))
+        .unwrap();
+    let inputs = Input::parse(folder.path().join("list.txt").as_os_str()).unwrap();
+    let options = SourceOptions { opener: Some(Arc::new(remote)), ..SourceOptions::default() };
+    let mut collection = open(&inputs, &options).unwrap();
+    assert!(collection.next(&mut |_| true).unwrap().content.is_ok());
+    let error = collection.next(&mut |_| true).unwrap().content.unwrap_err();
+    assert_says(&error, ErrorKind::Io, &["certificates.pem"]);
+}
+
+#[test]
+fn a_first_shard_that_may_come_another_time_is_waited_for() {
+    let server = Server::start(|request, _| {
+        vec![Act::Send(match request.target.as_str() {
+            "/busy.tar" => reply("503 Service Unavailable", &[], b""),
+            _ => reply("404 Not Found", &[], b""),
+        })]
+    });
+    let options = SourceOptions { opener: Some(Arc::new(remote())), ..SourceOptions::default() };
+    let open = |name: &str| open(&Input::parse(server.url(name).as_ref()).unwrap(), &options);
+    let error = open("busy.tar").unwrap_err();
+    assert_says(&error, ErrorKind::Io, &["busy.tar", "503"]);
+    // This one would be missing the next time, too.
+    let item = open("missing.tar").unwrap().next(&mut |_| true).unwrap();
+    assert_says(&item.content.unwrap_err(), ErrorKind::Io, &["404"]);
+}
+
+#[test]
 fn what_breaks_off_is_asked_for_again() {
     let body = content(1000);
     for broken in [
@@ -207,14 +257,15 @@ fn nobody_there_is_said_so() {
     drop(server);
     assert_says(&picture(&remote(), &url).unwrap_err(), ErrorKind::Io, &["could not be reached", "refused"]);
     let error = picture(&remote(), "http://featvec.invalid/x").unwrap_err();
-    assert_says(&error, ErrorKind::Io, &["name is not known", "spelling"]);
+    // Without a network nobody knows that there is no such name.
+    assert_says(&error, ErrorKind::Io, &["the server's name", "online"]);
 }
 
 #[test]
 fn too_much_is_refused_before_memory_is_taken() {
     let announced = Server::with(head("200 OK", &["Content-Length: 1152921504606846976"], b"x"));
     let error = picture(&remote(), &announced.url("x")).unwrap_err();
-    assert_says(&error, ErrorKind::Limit, &["announces 1152921504606846976", "picture_bytes"]);
+    assert_says(&error, ErrorKind::Limit, &["announces 1152921504606846976", "download it first"]);
 
     let endless = Server::start(|_, _| {
         let blocks = (0..1000).map(|_| Act::Send(vec![b'x'; 64 << 10]));
@@ -400,7 +451,7 @@ fn any_part_of_a_file_can_be_read() {
         vec![Act::Send(if number % 3 == 2 { cut(answer, 1000) } else { answer })]
     });
     let mut remote_file = remote().open_file(&location(&server.url("s.zip"))).unwrap();
-    assert_eq!(remote_file.length(), body.len() as u64);
+    assert_eq!(remote_file.seek(SeekFrom::End(0)).unwrap(), body.len() as u64);
     let mut buffer = vec![0; 300_000];
     for place in [body.len() - 300_000, 0, 5 << 20, (5 << 20) - 100_000, 11 << 20, (6 << 20) - 1] {
         remote_file.seek(SeekFrom::Start(place as u64)).unwrap();
@@ -473,8 +524,9 @@ fn with_store(server: &Server, more: &[(&str, &str)]) -> Remote {
 /// A page of S3's listing.
 fn listed(names: &[&str], next: Option<&str>) -> Vec<u8> {
     let entry = |name: &&str| {
+        let size = if name.ends_with('/') { 0 } else { 3 };
         format!(
-            "<Contents><Key>{name}</Key><Size>3</Size><LastModified>2026-11-26T00:00:00Z</LastModified></Contents>"
+            "<Contents><Key>{name}</Key><Size>{size}</Size><LastModified>2026-11-26T00:00:00Z</LastModified></Contents>"
         )
     };
     let next = next
@@ -538,13 +590,51 @@ fn listings_that_cannot_be_are_refused() {
     assert_says(&keys(&with_store(&server, &[]), "s3://b/p").unwrap_err(), ErrorKind::Io, &["endpoint"]);
 
     let server = Server::with(listed(&["p/x//y.jpg"], None));
-    keys(&with_store(&server, &[]), "s3://b/p").unwrap_err();
+    let error = keys(&with_store(&server, &[]), "s3://b/p").unwrap_err();
+    assert_says(&error, ErrorKind::Unsupported, &["p/x//y.jpg", "another name"]);
 
     let body = b"<Error><Code>NoSuchBucket</Code></Error>";
     let server = Server::with(reply("404 Not Found", &[], body));
     let error = keys(&with_store(&server, &[]), "s3://b/p").unwrap_err();
     assert_says(&error, ErrorKind::Io, &["404", "NoSuchBucket", "ends in /"]);
     assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn marks_of_folders_are_passed_over() {
+    let server = Server::with(listed(&["p/a.jpg", "p/a/", "p/a/1.jpg", "p/b/", "p/b/2.jpg"], None));
+    let found = keys(&with_store(&server, &[]), "s3://b/p").unwrap();
+    assert_eq!(found, ["s3://b/p/a.jpg", "s3://b/p/a/1.jpg", "s3://b/p/b", "s3://b/p/b/2.jpg"]);
+}
+
+#[test]
+fn objects_with_marks_of_the_web_in_their_names_are_pictures() {
+    let server = Server::start(|request, _| {
+        let date = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT";
+        vec![Act::Send(match request.target.contains("list-type") {
+            true => listed(&["p/cat#1.jpg", "p/cat#2.jpg", "p/cat?.jpg"], None),
+            false => reply("200 OK", &[date, "ETag: \"a\""], request.target.as_bytes()),
+        })]
+    });
+    let options =
+        SourceOptions { opener: Some(Arc::new(with_store(&server, &[]))), ..SourceOptions::default() };
+    for input in ["s3://b/p/", "s3://b/p/cat*.jpg"] {
+        let mut collection = open(&Input::parse(input.as_ref()).unwrap(), &options).unwrap();
+        let items: Vec<Item> = std::iter::from_fn(|| collection.next(&mut |_| true)).collect();
+        let found: Vec<_> = items
+            .iter()
+            .map(|item| match &item.content {
+                Ok(Content::Bytes(bytes)) => (item.key.as_str(), String::from_utf8(bytes.clone()).unwrap()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = [
+            ("s3://b/p/cat#1.jpg", "/b/p/cat%231.jpg".to_owned()),
+            ("s3://b/p/cat#2.jpg", "/b/p/cat%232.jpg".to_owned()),
+            ("s3://b/p/cat?.jpg", "/b/p/cat%3F.jpg".to_owned()),
+        ];
+        assert_eq!(found, expected, "{input}");
+    }
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn rows_are_items_and_the_other_columns_come_with_them() {
     for name in tables(&files) {
         let mut collection = open(&[place(files.path(name))], &default()).unwrap();
         let columns: Vec<_> = collection.columns.fields().iter().map(|field| field.name().clone()).collect();
-        assert_eq!(columns, ["label", "input_key"], "{name}");
+        assert_eq!(columns, ["label", "key"], "{name}");
         assert_eq!(
             files.short_items(&mut collection),
             EXPECTED.map(|line| format!("{name}{line}")),
@@ -335,4 +335,58 @@ fn tables_without_rows_and_without_batches_are_empty() {
     files.write("a.arrow", arrow_file(std::slice::from_ref(&empty)));
     assert!(files.items("a.parquet", &default()).is_empty());
     assert!(files.items("a.arrow", &default()).is_empty());
+}
+
+#[test]
+fn columns_of_one_name_have_names_of_their_own() {
+    let files = Files::new();
+    let schema = Schema::new(vec![
+        Field::new("n", DataType::Utf8, true),
+        Field::new("image", hugging_face(None, "").data_type().clone(), true),
+        Field::new("image.path", DataType::Utf8, true),
+        Field::new("n", DataType::Utf8, true),
+    ]);
+    let columns = vec![text("first"), hugging_face(Some(b"x"), "p.jpg"), text("other"), text("second")];
+    let batch = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
+    files.write("a.arrow", arrow_file(&[batch]));
+    let mut collection = open(&[place(files.path("a.arrow"))], &default()).unwrap();
+    let names: Vec<_> = collection.columns.fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["n", "image.path", "input_n", "input_image.path"]);
+    assert_eq!(files.short_items(&mut collection), ["a.arrow#0 | x | first | other | second | p.jpg"]);
+}
+
+#[test]
+fn rows_that_a_file_only_claims_are_refused_and_those_after_keep_their_numbers() {
+    let files = Files::new();
+    let rows = (0..70_001).map(|row| (row == 70_000).then_some(&b"x"[..]));
+    let image: ArrayRef = Arc::new(rows.collect::<BinaryArray>());
+    let batch = RecordBatch::try_from_iter([("image", image)]).unwrap();
+    files.write("a.parquet", parquet(&batch, groups_of(70_000)));
+    let lines = files.items("a.parquet", &default());
+    assert!(lines[0].starts_with("a.parquet: row group 0 | ! 70000 rows, of at most 65536"), "{lines:?}");
+    assert_eq!(lines[1..], ["a.parquet#70000 | x"]);
+}
+
+#[test]
+fn a_page_of_gzip_that_unpacks_to_more_than_it_says_is_refused_before_it_does() {
+    use parquet::file::properties::WriterVersion::{PARQUET_1_0, PARQUET_2_0};
+    let files = Files::new();
+    let image: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&[0; 100_000][..]), None]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("image", image, true)]).unwrap();
+    for version in [PARQUET_1_0, PARQUET_2_0] {
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_writer_version(version)
+            .set_compression(Compression::GZIP(Default::default()));
+        let mut bytes = parquet(&batch, properties.build());
+        files.write("sound.parquet", &bytes);
+        let lines = files.items("sound.parquet", &default());
+        assert_eq!(lines, ["sound.parquet#0 | 100000 bytes", "sound.parquet#1 | ! this row has no picture"]);
+        // After the mark comes the header: the type of the page, and what it unpacks to, in three bytes.
+        assert_eq!((bytes[4], bytes[6]), (0x15, 0x15));
+        bytes[7..10].copy_from_slice(&[0xd0, 0x8f, 0x01]);
+        files.write("a.parquet", &bytes);
+        let lines = files.items("a.parquet", &default());
+        assert!(lines[0].contains("row group 0 | ! a page of 9192 bytes that unpacks to more"), "{lines:?}");
+    }
 }

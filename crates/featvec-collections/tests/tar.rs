@@ -62,12 +62,12 @@ fn members_of_one_name_have_keys_of_their_own() {
 }
 
 #[test]
-fn texts_under_the_names_of_the_output_get_another() {
+fn texts_under_the_names_of_the_output_come_along() {
     let files = Files::new();
     files.write("a.tar", tar(&[("1.jpg", b"1"), ("1.key", b"k"), ("1.txt", b"t")]));
     let collection = open(&[place(files.path("a.tar"))], &default()).unwrap();
     let columns: Vec<_> = collection.columns.fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(columns, ["input_key", "txt"]);
+    assert_eq!(columns, ["key", "txt"]);
 }
 
 #[test]
@@ -207,4 +207,78 @@ fn shards_with_other_columns_have_null() {
     let inputs = [place(files.path("a.tar")), place(files.path("b.tar"))];
     let lines = files.short_items(&mut open(&inputs, &default()).unwrap());
     assert_eq!(lines, ["a.tar/1.jpg | 1 | 7", "b.tar/2.jpg | 2 | null"]);
+}
+
+#[test]
+fn sparse_files_are_said_and_what_follows_is_read() {
+    let checked = |mut header: [u8; 512]| {
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header
+    };
+    let mut archive = Vec::new();
+    // GNU's own kind, with more regions than fit in the header, and one that is no picture.
+    for name in ["gnu.jpg", "gnu.bin"] {
+        let mut header = tar_header(name, b'S', 3);
+        header[482] = 1;
+        archive.extend(checked(header));
+        for has_more in [1, 0] {
+            let mut regions = [b'7'; 512];
+            regions[504] = has_more;
+            archive.extend(regions);
+        }
+        archive.extend(b"abc");
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    // That of POSIX, whose path is not the name of the file.
+    let records = b"22 GNU.sparse.major=1\n33 GNU.sparse.name=dir/posix.jpg\n30 path=dir/GNUSparseFile.1/x\n";
+    archive.extend(tar_header("pax", b'x', records.len() as u64));
+    archive.extend(records);
+    archive.resize(archive.len().next_multiple_of(512), 0);
+    archive.extend(tar(&[("ignored", b"abc"), ("last.jpg", b"last")]));
+    let files = Files::new();
+    files.write("a.tar", archive);
+    let lines = files.items("a.tar", &default());
+    let refused = "! a sparse file (tar without --sparse packs all of it)";
+    let expected = [
+        format!("a.tar/gnu.jpg | {refused}"),
+        format!("a.tar/dir/posix.jpg | {refused}"),
+        "a.tar/last.jpg | last".to_owned(),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn of_texts_of_one_name_the_first_counts() {
+    let files = Files::new();
+    files.write("a.tar", tar(&[("s.txt", b"1"), ("s.jpg", b"x"), ("s.txt", b"2"), ("s.txt", b"3")]));
+    assert_eq!(files.items("a.tar", &default()), ["a.tar/s.jpg | x | 1"]);
+}
+
+#[test]
+fn a_sample_has_so_many_columns_and_no_more() {
+    let files = Files::new();
+    let names: Vec<String> = (0..300).map(|number| format!("s.{number:03}")).collect();
+    let mut members: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"1"[..])).collect();
+    members.push(("s.jpg", b"x"));
+    files.write("a.tar", tar(&members));
+    assert_eq!(open(&[place(files.path("a.tar"))], &default()).unwrap().columns.fields().len(), 256);
+}
+
+#[test]
+fn names_that_are_no_text_have_keys_of_their_own() {
+    let files = Files::new();
+    let mut archive = Vec::new();
+    for byte in [0xfe, 0xff] {
+        let mut header = tar_header("?.jpg", b'0', 0);
+        header[0] = byte;
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        archive.extend(header);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    files.write("a.tar", archive);
+    assert_eq!(files.items("a.tar", &default()), ["a.tar/\\xfe.jpg | ", "a.tar/\\xff.jpg | "]);
 }

@@ -86,3 +86,18 @@ fn what_is_no_archive_or_has_no_pictures_is_one_item() {
         assert!(error.to_string().starts_with(message), "{name}: {error}");
     }
 }
+
+#[test]
+fn members_of_one_name_have_keys_of_their_own_or_are_said() {
+    let files = Files::new();
+    files.write("a.zip", archive(&[("a.jpg", b"1"), ("./a.jpg", b"2")]));
+    assert_eq!(files.items("a.zip", &default()), ["a.zip/a.jpg | 1", "a.zip/a.jpg#2 | 2"]);
+    let mut bytes = archive(&[("a.jpg", b"1"), ("b.jpg", b"2")]);
+    let places: Vec<_> = (0..bytes.len() - 5).filter(|at| &bytes[*at..*at + 5] == b"b.jpg").collect();
+    places.into_iter().for_each(|at| bytes[at] = b'a');
+    files.write("b.zip", bytes);
+    let lines = files.items("b.zip", &default());
+    assert_eq!(lines[0], "b.zip/a.jpg | 2");
+    assert!(lines[1].starts_with("b.zip | ! several members of one name"), "{lines:?}");
+    assert_eq!(lines.len(), 2);
+}

@@ -51,6 +51,8 @@ pub enum EntryKind {
     File,
     /// A folder.
     Folder,
+    /// A file of which only some regions are there: GNU tar's `--sparse`. Its content is not that of the file.
+    Sparse,
     /// Something else, in words: a link, a device.
     Other(&'static str),
 }
@@ -82,6 +84,7 @@ impl<R: Skip> Reader<R> {
         let kind = match kind {
             EntryKind::File => MemberKind::File,
             EntryKind::Folder => MemberKind::Folder,
+            EntryKind::Sparse => return Err(self.refuse("a sparse file")),
             EntryKind::Other(what) => return Err(self.refuse(what)),
         };
         let name = safe_name(&name, &self.limits).map_err(|error| error.within(&self.place))?;
@@ -99,9 +102,9 @@ impl<R: Skip> Reader<R> {
     /// behind it has been verified. What is left of the content of the member before it is passed over.
     ///
     /// # Errors
-    /// Something that is no archive, or one that is truncated or damaged; a sparse file; anything beyond the limits.
+    /// Something that is no archive, or one that is truncated or damaged; anything beyond the limits.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
-        let (mut long_name, mut long_length) = (None, None);
+        let (mut long_name, mut long_length, mut is_sparse) = (None, None, false);
         loop {
             self.skip_content()?;
             self.place = format!("member {}", self.entries + 1);
@@ -127,6 +130,7 @@ impl<R: Skip> Reader<R> {
                     let extended = Extended::parse(&records).map_err(|error| error.within(&self.place))?;
                     long_name = extended.path.or(long_name);
                     long_length = extended.size.or(long_length);
+                    is_sparse |= extended.is_sparse;
                 }
                 // Global headers (as `git archive` writes) and long targets of links that are refused below.
                 b'g' | b'K' => self.begin(length),
@@ -135,7 +139,12 @@ impl<R: Skip> Reader<R> {
                     self.place = format!("member {:?}", String::from_utf8_lossy(&name));
                     let is_folder = kind == b'5' || name.ends_with(b"/");
                     let length = long_length.unwrap_or(length);
+                    if kind == b'S' {
+                        self.skip_regions(header.has_more_regions())?;
+                    }
                     let kind = match kind {
+                        b'S' => EntryKind::Sparse,
+                        b'0' | b'7' | 0 if is_sparse => EntryKind::Sparse,
                         b'5' | b'0' | 0 if is_folder && length == 0 => EntryKind::Folder,
                         b'0' | b'7' | 0 if !is_folder => EntryKind::File,
                         b'1' | b'2' => EntryKind::Other("a link"),
@@ -148,6 +157,16 @@ impl<R: Skip> Reader<R> {
                 }
             }
         }
+    }
+
+    /// Passes over the blocks between the header and the content of a sparse file, which say where its regions belong.
+    fn skip_regions(&mut self, mut has_more: bool) -> Result<()> {
+        while has_more {
+            let mut block = [0; BLOCK_BYTES];
+            self.fill(&mut block)?;
+            has_more = block[504] != 0;
+        }
+        Ok(())
     }
 
     fn refuse(&self, what: &str) -> Error {
@@ -285,6 +304,11 @@ impl<'b> Header<'b> {
         self.0[156]
     }
 
+    /// Whether a sparse file has more regions than its header has room for.
+    fn has_more_regions(&self) -> bool {
+        self.0[482] != 0
+    }
+
     fn name(&self) -> Vec<u8> {
         let text = |field: &'b [u8]| field.split(|&byte| byte == 0).next().unwrap_or(&[]);
         let name = text(&self.0[..100]);
@@ -315,13 +339,14 @@ fn number(field: &[u8]) -> Option<u64> {
 struct Extended {
     path: Option<Vec<u8>>,
     size: Option<u64>,
+    is_sparse: bool,
 }
 
 impl Extended {
     /// Parses records of the form `LENGTH KEY=VALUE\n`.
     fn parse(mut records: &[u8]) -> Result<Extended> {
         let damaged = || Error::corrupt("", "its extended header is damaged");
-        let mut extended = Extended::default();
+        let (mut extended, mut has_own_name) = (Extended::default(), false);
         while !records.is_empty() {
             let space = records.iter().position(|&byte| byte == b' ').ok_or_else(damaged)?;
             let (record, rest) = std::str::from_utf8(&records[..space])
@@ -334,14 +359,15 @@ impl Extended {
                 record.get(space + 1..).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(damaged)?;
             let equals = record.iter().position(|&byte| byte == b'=').ok_or_else(damaged)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
-            if key == b"path" {
+            if key == b"GNU.sparse.name" || key == b"path" && !has_own_name {
+                // A sparse file's path is that of a file that nobody has.
+                has_own_name = key != b"path";
                 extended.path = Some(value.to_vec());
             } else if key == b"size" {
                 let size = std::str::from_utf8(value).ok().and_then(|size| size.parse().ok());
                 extended.size = Some(size.filter(|&size: &u64| size < i64::MAX as u64).ok_or_else(damaged)?);
-            } else if key.starts_with(b"GNU.sparse.") {
-                return Err(Error::unsupported("", "a sparse file, where only plain ones are allowed"));
             }
+            extended.is_sparse |= key.starts_with(b"GNU.sparse.");
         }
         Ok(extended)
     }

@@ -104,6 +104,11 @@ impl<R: Read> RecordReader<R> {
         Ok(self.next_length.is_some())
     }
 
+    /// Bytes of the record that [`has_next`](RecordReader::has_next) has found.
+    pub fn next_length(&self) -> Option<u64> {
+        self.next_length
+    }
+
     /// Whether nothing more will come: the end was reached, or it is unknown where the next record begins.
     pub fn is_over(&self) -> bool {
         self.is_lost

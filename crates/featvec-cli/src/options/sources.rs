@@ -71,14 +71,25 @@ impl SourceArgs {
     /// What opens URLs, where `inputs` may have any.
     #[cfg(feature = "object-store")]
     fn opener(&self, inputs: &[Input]) -> Result<Option<Arc<dyn Opener>>> {
-        use featvec_collections::remote::{Remote, RemoteOptions};
+        use featvec_collections::remote::{RemoteOnDemand, RemoteOptions};
+        use featvec_collections::sources::Place;
         let has_none = |input| path(input).is_some_and(|path| path.is_dir() || is_picture(path));
         if inputs.iter().all(has_none) {
             return Ok(None);
         }
         let defaults = RemoteOptions::from_env();
         let requests = self.requests.map_or(defaults.requests, |requests| requests.get());
-        Ok(Some(Arc::new(Remote::new(RemoteOptions { requests, ..defaults })?)))
+        let remote = RemoteOnDemand::new(RemoteOptions { requests, ..defaults });
+        let is_url = |input: &Input| match input {
+            Input::Place(place) | Input::List(place) => matches!(place, Place::Url(_)),
+            Input::Pattern(pattern) => pattern.contains("://"),
+            Input::Stdin => false,
+        };
+        // What is wrong is said at once where it is sure to matter, and by the first URL in a list or table otherwise.
+        if inputs.iter().any(is_url) {
+            remote.get()?;
+        }
+        Ok(Some(Arc::new(remote)))
     }
 
     #[cfg(not(feature = "object-store"))]

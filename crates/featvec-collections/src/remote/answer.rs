@@ -43,6 +43,12 @@ impl Network {
         }
     }
 
+    /// The same when the server may be asked, and not while too many others ask it.
+    pub async fn ask_in_turn(&self, location: &Location, part: Part) -> Attempt<Answer> {
+        let _permit = self.host(location).enter().await;
+        self.ask(location, part).await
+    }
+
     async fn ask_web(&self, url: &Url, part: Part) -> Attempt<Answer> {
         let timeouts = &self.options.timeouts;
         let mut request = self.client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");

@@ -1,8 +1,8 @@
 //! Why a request failed, whether another one may go better, and what a person can do about it.
 
 use std::error::Error as _;
-use std::fmt;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
 use featvec::{Error, ErrorKind};
 use reqwest::StatusCode;
@@ -68,6 +68,11 @@ impl Failure {
                 "SSL_CERT_FILE names certificates to trust instead of Mozilla's, such as your company's",
             );
         }
+        // What getaddrinfo says when no server of names answered.
+        if cause.contains("Temporary failure in name resolution") {
+            return Failure::passing("the server's name could not be looked up")
+                .with_hint("is this machine online?");
+        }
         if cause.contains("lookup") {
             return Failure::last(ErrorKind::Io, "the server's name is not known")
                 .with_hint("check its spelling, and whether this machine is online");
@@ -88,9 +93,9 @@ impl Failure {
             source = cause.source();
         }
         match error {
-            object_store::Error::InvalidPath { .. } => Failure::last(
+            object_store::Error::InvalidPath { source } => Failure::last(
                 ErrorKind::Unsupported,
-                "a name with empty parts, `.`, `..` or control characters",
+                format!("a name with empty parts, `.`, `..` or control characters: {source}"),
             )
             .with_hint("give the object another name"),
             error => Failure::last(ErrorKind::Io, error.to_string())
@@ -140,7 +145,11 @@ impl Failure {
     /// The error to hand out for `location`. Like all errors of sources it names no place: whoever asks adds the address.
     pub fn of(self, location: &Location) -> Error {
         let hint = self.hint.or_else(|| self.status.and_then(|status| remedy(status, location)));
-        let error = Error::new(self.kind, "", self.message);
+        let mut error = Error::new(self.kind, "", self.message);
+        if self.again {
+            // By this sources tell what may go better another time.
+            error = error.with_source(io::Error::from(io::ErrorKind::TimedOut));
+        }
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,

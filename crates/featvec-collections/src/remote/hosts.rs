@@ -57,7 +57,8 @@ impl Host {
         *until = (*until).max(Instant::now() + wait);
     }
 
-    fn rest(&self) -> Duration {
+    /// For how long the server is still to be left alone.
+    pub fn rest(&self) -> Duration {
         let until = *self.rest_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.saturating_duration_since(Instant::now())
     }

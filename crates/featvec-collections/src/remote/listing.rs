@@ -129,6 +129,10 @@ impl Pages {
             };
             match entries.next().await {
                 Some(Ok(entry)) => {
+                    // The mark of a folder: an object called `a/`, which becomes `a` here, after `a.jpg`.
+                    if entry.size == 0 && self.last.as_ref().is_some_and(|last| *last >= entry.location) {
+                        continue;
+                    }
                     if self.last.as_ref().is_some_and(|last| *last >= entry.location) {
                         return Err(Failure::last(
                             ErrorKind::Unsupported,

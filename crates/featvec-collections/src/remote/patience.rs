@@ -42,7 +42,7 @@ impl Patience {
             });
         }
         let doubled = options.timeouts.backoff.saturating_mul(1 << (self.failures - 1).min(6));
-        tokio::time::sleep(jittered(doubled)).await;
+        tokio::time::sleep(jittered(doubled).max(host.rest())).await;
         Ok(())
     }
 }

@@ -89,5 +89,5 @@ impl Network {
 
 fn too_long(limit: u64, message: &str) -> Failure {
     Failure::last(ErrorKind::Limit, format!("{message}, and the limit for a picture is {limit}"))
-        .with_hint("if it is to be trusted, raise the limit picture_bytes")
+        .with_hint("download it first")
 }

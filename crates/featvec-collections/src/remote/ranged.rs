@@ -66,11 +66,6 @@ impl Remote {
 }
 
 impl RemoteFile {
-    /// The length of the object in bytes.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
     fn block(&mut self, number: u64) -> Result<Bytes> {
         if self.last != Some(number) {
             let ahead = if number > 0 && self.last == Some(number - 1) { AHEAD } else { 0 };
@@ -155,7 +150,7 @@ impl Network {
 
     async fn try_first_block(&self, location: &Location) -> Attempt<(Bytes, u64, Option<String>)> {
         let part = Part { first: 0, end: Some(BLOCK_BYTES), version: None };
-        let answer = match self.ask(location, part).await {
+        let answer = match self.ask_in_turn(location, part).await {
             // There is no first byte.
             Err(failure) if failure.status == Some(StatusCode::RANGE_NOT_SATISFIABLE) => {
                 return Ok(Default::default());
@@ -179,7 +174,7 @@ impl Network {
     }
 
     async fn try_block(&self, location: &Location, part: Part, length: u64) -> Attempt<Bytes> {
-        let answer = self.ask(location, part.clone()).await?;
+        let answer = self.ask_in_turn(location, part.clone()).await?;
         if answer.version != part.version || answer.total != Some(length) {
             return Err(Failure::last(ErrorKind::Io, "it has changed while it was read")
                 .with_hint("run again when nobody changes it"));

@@ -27,7 +27,6 @@ const SKIP_BYTES: u64 = 4 << 20;
 pub struct RemoteStream {
     remote: Remote,
     location: Location,
-    total: Option<u64>,
     block: Bytes,
     next: Next,
 }
@@ -52,11 +51,9 @@ impl Remote {
         });
         let (reading, opened) = opened.wait()?;
         opened.map_err(|failure| failure.of(location))?;
-        let total = reading.total;
         let mut stream = RemoteStream {
             remote: self.clone(),
             location: location.clone(),
-            total,
             block: Bytes::new(),
             next: Next::Nothing,
         };
@@ -66,11 +63,6 @@ impl Remote {
 }
 
 impl RemoteStream {
-    /// The length of the object in bytes, where the server says.
-    pub fn total_bytes(&self) -> Option<u64> {
-        self.total
-    }
-
     fn read_ahead(&mut self, mut reading: Reading) {
         self.next = Next::Coming(self.remote.machinery.run(async move {
             let block = reading.block().await;
@@ -191,7 +183,7 @@ impl Reading {
     /// Asks for what is missing.
     async fn ask(&mut self) -> Attempt<()> {
         let part = Part { first: self.have, end: None, version: self.version.clone() };
-        let mut answer = self.network.ask(&self.location, part).await?;
+        let mut answer = self.network.ask_in_turn(&self.location, part).await?;
         if self.have == 0 {
             (self.total, self.version) = (answer.total, answer.version.clone());
         }

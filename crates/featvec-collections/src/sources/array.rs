@@ -3,6 +3,7 @@
 use featvec::pictures::{check_images_shape, images};
 use featvec::{Error, Result, Tensor, npy};
 
+use super::layout::too_large;
 use super::place::Place;
 use super::stream::Stream;
 use super::{Draft, Located, Source, SourceOptions, Wanted};
@@ -20,6 +21,15 @@ impl Array {
     pub(super) fn open(place: &Place, options: &SourceOptions) -> Result<Array> {
         let rows = npy::RowReader::new(place.stream(options)?, &options.limits)?;
         check_images_shape(rows.shape())?;
+        let image = rows.shape().get(1..).unwrap_or_default();
+        // Of images without pixels any number would be there.
+        if image.contains(&0) {
+            return Err(Error::corrupt("", "the images in it have no pixels"));
+        }
+        let numbers = image.iter().fold(1u64, |numbers, size| numbers.saturating_mul(*size as u64));
+        if numbers.saturating_mul(size_of::<f32>() as u64) > options.max_picture_bytes {
+            return Err(too_large(options.max_picture_bytes));
+        }
         Ok(Array { rows, key: place.key(), next: 0, is_over: false })
     }
 
@@ -60,8 +70,5 @@ impl Source for Array {
 fn image(row: featvec_formats::Tensor) -> Result<Tensor> {
     let image = images(row)?;
     let shape = [&[1], image.shape()].concat();
-    if image.data().is_empty() {
-        return Err(Error::corrupt("", "the images in it have no pixels"));
-    }
     Tensor::new(shape, image.into_data())
 }

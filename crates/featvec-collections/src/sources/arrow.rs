@@ -28,7 +28,7 @@ const ALIGNMENT: usize = 8;
 /// Longest description of a batch or of columns.
 const MOST_MESSAGE_BYTES: u64 = 64 << 20;
 /// Most rows of a batch.
-const MOST_BATCH_ROWS: u64 = 1 << 24;
+const MOST_BATCH_ROWS: u64 = 1 << 22;
 
 /// A file or stream being read, a batch at a time.
 pub(super) struct Arrow {

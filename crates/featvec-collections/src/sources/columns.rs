@@ -6,12 +6,14 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Result};
 
-/// Names of the output's own columns. A column of an input of such a name gets another.
-const RESERVED: [&str; 7] = ["key", "content_hash", "width", "height", "status", "error", "vector"];
-
-/// The columns that fields called `name` become.
-pub(super) fn output_name(name: &str) -> String {
-    if RESERVED.contains(&name) { format!("input_{name}") } else { name.to_owned() }
+/// `name`, or another that no column of the table before it has. Names that the output's own columns have are changed where
+/// the output is written.
+pub(super) fn free_name(name: &str, before: &[Field]) -> String {
+    let mut free = name.to_owned();
+    while before.iter().any(|field| *field.name() == free) {
+        free.insert_str(0, "input_");
+    }
+    free
 }
 
 /// The columns of several tables together.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use featvec::pictures::EXTENSIONS;
@@ -37,7 +38,7 @@ impl Folder {
             Ok(entry) => {
                 if let Some(error) = entry.error() {
                     let key = Place::Path(entry.path().join(IGNORE_FILE)).key();
-                    return Some(Draft::failed(key, walk_error(error).1));
+                    return Missed::of(error).map(|missed| Draft::failed(key, missed.error));
                 }
                 let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
                 (is_file && has_picture_name(entry.path())).then(|| {
@@ -47,14 +48,11 @@ impl Folder {
                 })
             }
             Err(error) => {
-                let (path, error) = walk_error(&error);
-                let path = path?;
-                // What the system says now, in its own words.
-                let again = if path.is_dir() { fs::read_dir(&path).err() } else { fs::metadata(&path).err() };
-                let error = again.map_or(error, |error| Error::io("", error));
+                let Missed { path, error } = Missed::of(&error)?;
                 // A link that leads nowhere matters if it should be a picture.
-                (path.is_dir() || has_picture_name(&path))
-                    .then(|| Draft::failed(Place::Path(path).key(), error))
+                let matters = path.as_ref().is_none_or(|path| !is_nowhere(path) || has_picture_name(path));
+                let path = path.unwrap_or_else(|| self.path.clone());
+                matters.then(|| Draft::failed(Place::Path(path).key(), error))
             }
         }
     }
@@ -115,12 +113,55 @@ fn has_picture_name(path: &Path) -> bool {
         || path.extension().and_then(OsStr::to_str).is_some_and(|end| is_picture(&format!(".{end}")))
 }
 
-/// Where a walk failed and why. A link back into a folder that is being walked is nowhere: its pictures are there already.
-fn walk_error(error: &ignore::Error) -> (Option<PathBuf>, Error) {
-    use ignore::Error as Walk;
-    match error {
-        Walk::WithPath { path, err } => (Some(path.clone()), walk_error(err).1),
-        Walk::WithDepth { err, .. } => walk_error(err),
-        _ => (None, Error::new(ErrorKind::Argument, "", error.to_string())),
+/// What a walk could not look at, and why.
+pub(super) struct Missed {
+    /// Without a path it is something in a folder whose entries could not be read to the end.
+    pub(super) path: Option<PathBuf>,
+    pub(super) error: Error,
+}
+
+impl Missed {
+    /// What `error` kept from being found. A link back into a folder that is being walked is nothing: its pictures are
+    /// there already.
+    pub(super) fn of(error: &ignore::Error) -> Option<Missed> {
+        use ignore::Error as Walk;
+        match error {
+            Walk::Loop { .. } => None,
+            Walk::WithPath { path, err } => {
+                let Missed { error, .. } = Missed::of(err)?;
+                // What the system says now, in its own words.
+                let again = if path.is_dir() { fs::read_dir(path).err() } else { fs::metadata(path).err() };
+                let error = again.map_or(error, |error| Error::io("", error));
+                Some(Missed { path: Some(path.clone()), error })
+            }
+            Walk::WithDepth { err, .. } => Missed::of(err),
+            Walk::Io(io) => Some(Missed { path: None, error: Error::new(ErrorKind::Io, "", io.to_string()) }),
+            other => {
+                Some(Missed { path: None, error: Error::new(ErrorKind::Argument, "", other.to_string()) })
+            }
+        }
+    }
+}
+
+/// Whether nothing is at `path`, or a link that leads nowhere.
+pub(super) fn is_nowhere(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_listed_is_an_item_and_a_circle_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(folder.path().to_owned(), &SourceOptions::default()).unwrap();
+        let stale = ignore::Error::Io(io::Error::other("stale handle"));
+        let draft = folder.found(Err(ignore::Error::WithDepth { depth: 2, err: Box::new(stale) })).unwrap();
+        assert_eq!(draft.key, folder.path.display().to_string());
+        let error = draft.content.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Io, "stale handle"));
+        let circle = ignore::Error::Loop { ancestor: "a".into(), child: "a/b".into() };
+        assert!(folder.found(Err(circle)).is_none());
     }
 }

@@ -7,6 +7,7 @@ use featvec::Result;
 
 use super::braces;
 use super::place::Place;
+use crate::address::is_web;
 
 /// One of the inputs that a user names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +52,4 @@ impl Input {
         };
         if is_pattern { Input::Pattern(name.to_owned()) } else { Input::Place(place) }
     }
-}
-
-/// Whether `url` is one of a server that cannot be asked what it has.
-pub(super) fn is_web(url: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))
 }

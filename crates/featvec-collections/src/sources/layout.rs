@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Result};
 
-use super::columns::{self, output_name};
+use super::columns::{self, free_name};
 use super::place::Place;
 use super::{Draft, Located, SourceOptions};
 use crate::Content;
@@ -34,7 +34,8 @@ const USUAL_NAMES: [&str; 14] = [
 /// The columns of a table: where its pictures are, and what comes with them.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    image: usize,
+    /// The column with the pictures.
+    pub(super) image: usize,
     /// The other columns, as the output has them.
     pub(super) carried: SchemaRef,
     /// Whether the rows hold no pictures, but where they are.
@@ -60,12 +61,11 @@ impl Layout {
         };
         let field = schema.field(image);
         let others = schema.fields().iter().enumerate().filter(|(index, _)| *index != image);
-        let mut carried: Vec<Field> = others
-            .map(|(_, field)| field.as_ref().clone().with_name(output_name(field.name())).with_nullable(true))
-            .collect();
+        let mut carried: Vec<Field> = Vec::new();
         // Where a picture was is worth keeping; what is in it is not.
-        if let Some(path) = path_field(field) {
-            carried.push(path);
+        for field in others.map(|(_, other)| other.as_ref().clone()).chain(path_field(field)) {
+            let name = free_name(field.name(), &carried);
+            carried.push(field.with_name(name).with_nullable(true));
         }
         Ok(Layout { image, carried: Arc::new(Schema::new(carried)), is_of_paths: is_text(field.data_type()) })
     }

@@ -48,6 +48,16 @@ impl<R: Read> Lines<R> {
             if read.map_err(|error| Error::io("", error))? == 0 {
                 return Ok(None);
             }
+            if self.number == 1 {
+                if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+                    return Err(Error::new(ErrorKind::Argument, "", "a list in UTF-16")
+                        .with_hint("write the list as UTF-8"));
+                }
+                // With this some programs begin a text in UTF-8.
+                if line.starts_with(b"\xef\xbb\xbf") {
+                    line.drain(..3);
+                }
+            }
             let is_whole = line.pop_if(|last| *last == self.separator).is_some();
             if !is_whole && line.len() as u64 == MOST_LINE_BYTES {
                 let message = format!("line {} is longer than any path or URL", self.number);

@@ -1,5 +1,6 @@
 //! Parquet files.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{self, Cursor, Read, SeekFrom};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +9,13 @@ use ::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelection,
 };
+use ::parquet::basic::Compression;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::reader::{ChunkReader, Length};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use featvec::{Error, ErrorKind, Result};
+use flate2::read::MultiGzDecoder;
 
 use super::columns;
 use super::layout::{Layout, Rows};
@@ -23,11 +26,16 @@ use super::{Draft, Source, SourceOptions, Wanted};
 use crate::guard::guarded;
 
 /// Rows that are decoded at once. Pictures of one page are in memory together with the page anyway.
-const BATCH_ROWS: usize = 16;
+const BATCH_ROWS: u64 = 16;
 /// The same where the rows hold paths.
-const BATCH_ROWS_OF_PATHS: usize = 1024;
-/// Most rows of a row group; writers stop at a 64th of it.
-const MOST_GROUP_ROWS: u64 = 1 << 26;
+const BATCH_ROWS_OF_PATHS: u64 = 1024;
+/// What the rows that are decoded at once take, if there are several and as far as the file says.
+const BATCH_BYTES: u64 = 64 << 20;
+/// Most rows of a row group; writers stop at a fourth of it.
+const MOST_GROUP_ROWS: u64 = 1 << 22;
+/// So many rows may be in a row group whatever its bytes are; of more, each byte can hold only so many.
+const FREE_ROWS: u64 = 1 << 16;
+const MOST_ROWS_PER_BYTE: u64 = 250;
 
 /// A file being read, one row group after another.
 pub(super) struct Parquet {
@@ -74,23 +82,41 @@ impl Parquet {
 
     /// Opens the next row group of which a row is wanted.
     fn open_group(&mut self, index: usize, wanted: &mut Wanted<'_>) -> Result<Option<Group>> {
-        let rows = self.metadata.metadata().row_group(index).num_rows();
-        let rows = u64::try_from(rows).ok().filter(|rows| *rows <= MOST_GROUP_ROWS).ok_or_else(|| {
-            Error::new(ErrorKind::Limit, "", format!("{rows} rows, of at most {MOST_GROUP_ROWS}"))
-                .with_hint("write the file with smaller row groups")
-        })?;
+        let group = self.metadata.metadata().row_group(index);
+        let rows =
+            u64::try_from(group.num_rows()).map_err(|_| Error::corrupt("", "a negative number of rows"))?;
         let first = self.rows_before;
         self.rows_before = first.saturating_add(rows);
+        let root = |leaf: usize| group.schema_descr().get_column_root_idx(leaf);
+        let of_pictures =
+            group.columns().iter().enumerate().filter(|(leaf, _)| root(*leaf) == self.layout.image);
+        let packed =
+            of_pictures.map(|(_, chunk)| bytes(chunk.compressed_size())).fold(0, u64::saturating_add);
+        // They are asked for one by one before the first is read.
+        let most = packed.saturating_mul(MOST_ROWS_PER_BYTE).clamp(FREE_ROWS, MOST_GROUP_ROWS);
+        if rows > most {
+            return Err(Error::new(ErrorKind::Limit, "", format!("{rows} rows, of at most {most}"))
+                .with_hint("write the file with smaller row groups"));
+        }
+        let unpacked = group.columns().iter().map(|chunk| bytes(chunk.uncompressed_size()));
+        let row_bytes = unpacked.fold(0, u64::saturating_add).checked_div(rows).unwrap_or(0);
+        let usual = if self.layout.is_of_paths { BATCH_ROWS_OF_PATHS } else { BATCH_ROWS };
+        let batch_rows = BATCH_BYTES.checked_div(row_bytes).unwrap_or(usual).clamp(1, usual);
         let key = |row: u64| format!("{}#{row}", self.key);
-        let wanted: Vec<u64> = (first..first + rows).filter(|row| wanted(&key(*row))).collect();
+        let wanted: Vec<u64> = (first..self.rows_before).filter(|row| wanted(&key(*row))).collect();
         if wanted.is_empty() {
             return Ok(None);
         }
+        // Those of pages that were passed over.
+        self.file.opened().pages.clear();
         let reader = guarded(|| {
-            let builder =
-                ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
-                    .with_row_groups(vec![index])
-                    .with_batch_size(if self.layout.is_of_paths { BATCH_ROWS_OF_PATHS } else { BATCH_ROWS });
+            let gzip =
+                group.columns().iter().filter(|chunk| matches!(chunk.compression(), Compression::GZIP(_)));
+            let file =
+                SharedFile { gzip: gzip.map(|chunk| chunk.byte_range()).collect(), ..self.file.clone() };
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_row_groups(vec![index])
+                .with_batch_size(batch_rows as usize);
             let builder = match wanted.len() as u64 == rows {
                 true => builder,
                 false => {
@@ -112,6 +138,7 @@ impl Group {
     /// A damaged group; nothing comes after it.
     fn next(&mut self, file: &Parquet) -> Result<Option<Draft>> {
         while self.rows.as_ref().is_none_or(|(_, count, given)| count == given) {
+            file.file.opened().batch_bytes = 0;
             let Some(batch) =
                 guarded(|| self.reader.next().transpose().map_err(|error| file.file.explain(error)))?
             else {
@@ -177,6 +204,11 @@ fn open(place: &Place, options: &SourceOptions) -> Result<(SharedFile, ArrowRead
     Ok((file, metadata, layout))
 }
 
+/// A number of bytes that a file states.
+fn bytes(stated: i64) -> u64 {
+    u64::try_from(stated).unwrap_or(0)
+}
+
 /// A file that the readers of several columns read in turns.
 #[derive(Clone)]
 struct SharedFile {
@@ -185,10 +217,16 @@ struct SharedFile {
     most_bytes: u64,
     /// Whether what is read now are pages, because the description of the file has been read.
     has_pages: bool,
+    /// Where the columns of this row group begin that gzip has packed, and how long they are.
+    gzip: Arc<[(u64, u64)]>,
 }
 
 struct Opened {
     file: Box<dyn Seekable>,
+    /// The pages whose headers were read and whose bodies were not yet, by where the body begins.
+    pages: HashMap<u64, Page>,
+    /// What the pages unpack to that were read for these rows.
+    batch_bytes: u64,
     /// What was refused here, since the reader of Parquet tells only that something was.
     refusal: Option<Error>,
 }
@@ -197,10 +235,16 @@ impl SharedFile {
     fn new(mut file: Box<dyn Seekable>, most_bytes: u64) -> Result<SharedFile> {
         let length = file.seek(SeekFrom::End(0)).map_err(|error| broken(&error))?;
         Ok(SharedFile {
-            opened: Arc::new(Mutex::new(Opened { file, refusal: None })),
+            opened: Arc::new(Mutex::new(Opened {
+                file,
+                pages: HashMap::new(),
+                batch_bytes: 0,
+                refusal: None,
+            })),
             length,
             most_bytes,
             has_pages: false,
+            gzip: Arc::new([]),
         })
     }
 
@@ -231,10 +275,11 @@ impl SharedFile {
             );
         }
         let mut bytes = Vec::new();
-        let file = &mut self.opened().file;
-        let read = file
-            .seek(SeekFrom::Start(start))
-            .and_then(|_| file.by_ref().take(length).read_to_end(&mut bytes));
+        let read = {
+            let file = &mut self.opened().file;
+            file.seek(SeekFrom::Start(start)).and_then(|_| file.by_ref().take(length).read_to_end(&mut bytes))
+        };
+        // The file is free again here: whoever refuses takes it.
         read.map_err(|error| self.refuse(broken(&error)))?;
         Ok(bytes)
     }
@@ -243,16 +288,46 @@ impl SharedFile {
         /// Headers are some dozen bytes, unless there are statistics of long texts in them.
         const HEADER_BYTES: u64 = 64 << 10;
         let bytes = self.read(start, HEADER_BYTES.min(self.most_bytes))?;
-        match unpacked_page_bytes(&bytes) {
-            _ if !self.has_pages => Ok(Cursor::new(bytes)),
-            Some(page) if page <= self.most_bytes => Ok(Cursor::new(bytes)),
-            Some(page) => {
-                let message = format!("a page of {page} bytes, and the limit is {}", self.most_bytes);
-                Err(self
-                    .refuse(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it")))
-            }
-            None => Err(ParquetError::General("no page where one must begin".to_owned())),
+        if !self.has_pages {
+            return Ok(Cursor::new(bytes));
         }
+        let no_page = || ParquetError::General("no page where one must begin".to_owned());
+        let (page, length) = Page::parse(&bytes).ok_or_else(no_page)?;
+        if page.unpacked > self.most_bytes {
+            return Err(self.too_large(page.unpacked));
+        }
+        self.opened().pages.insert(start.saturating_add(length), page);
+        Ok(Cursor::new(bytes))
+    }
+
+    /// Whether the body of a page may be unpacked.
+    fn check(&self, start: u64, body: &[u8]) -> ParquetResult<()> {
+        let Some(page) = self.opened().pages.remove(&start) else {
+            return Err(ParquetError::General("a page without a header".to_owned()));
+        };
+        let batch_bytes = self.opened().batch_bytes.saturating_add(page.unpacked);
+        self.opened().batch_bytes = batch_bytes;
+        if batch_bytes > self.most_bytes.saturating_add(BATCH_BYTES) {
+            return Err(self.too_large(batch_bytes));
+        }
+        // The reader unpacks all that gzip holds, whatever the header says; other codecs stop at what it says.
+        if self.gzip.iter().any(|(first, length)| (*first..first.saturating_add(*length)).contains(&start)) {
+            let packed = usize::try_from(page.levels).ok().and_then(|levels| body.get(levels..));
+            let unpacked =
+                MultiGzDecoder::new(packed.unwrap_or_default()).take(page.unpacked.saturating_add(1));
+            // A damaged one is found by the reader.
+            let found = io::copy(&mut { unpacked }, &mut io::sink()).unwrap_or(0);
+            if found > page.unpacked {
+                let message = format!("a page of {} bytes that unpacks to more", page.unpacked);
+                return Err(self.refuse(Error::corrupt("", message)));
+            }
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, bytes: u64) -> ParquetError {
+        let message = format!("a page of {bytes} bytes, and the limit is {}", self.most_bytes);
+        self.refuse(Error::new(ErrorKind::Limit, "", message).with_hint("--max-memory raises it"))
     }
 }
 
@@ -273,6 +348,9 @@ impl ChunkReader for SharedFile {
         let bytes = self.read(start, length as u64)?;
         if bytes.len() < length {
             return Err(ParquetError::EOF(format!("{length} bytes expected, {} left", bytes.len())));
+        }
+        if self.has_pages {
+            self.check(start, &bytes)?;
         }
         Ok(bytes.into())
     }
@@ -295,15 +373,69 @@ impl Read for Header {
     }
 }
 
-/// Bytes of a page, unpacked, by its header: the second field of a Thrift structure in compact form, after the type of
-/// the page. Each is a byte that says "an integer, the next field", and the integer.
-fn unpacked_page_bytes(header: &[u8]) -> Option<u64> {
-    const NEXT_I32: u8 = 0x15;
-    let rest = header.strip_prefix(&[NEXT_I32])?;
-    let (_, rest) = varint(rest)?;
-    let (zigzag, _) = varint(rest.strip_prefix(&[NEXT_I32])?)?;
-    // Negative ones are odd here; the reader refuses them.
-    Some(zigzag >> 1)
+/// What the header of a page says.
+struct Page {
+    /// Bytes of the body when it is unpacked.
+    unpacked: u64,
+    /// How many bytes of the body before the values are never packed.
+    levels: u64,
+}
+
+impl Page {
+    /// Parses a header, a Thrift structure in compact form; says also how long it is. Fields must be in order, so that none is
+    /// there twice and the reader cannot see another one than we do.
+    fn parse(header: &[u8]) -> Option<(Page, u64)> {
+        /// Fields of the header, and of the structure within for pages of version 2.
+        const UNPACKED: u64 = 2;
+        const VERSION_2: u64 = 8;
+        const LEVELS: [u64; 2] = [5, 6];
+        let mut page = Page { unpacked: 0, levels: 0 };
+        let rest = structure(header, &[], &mut |path, value| match path {
+            [UNPACKED] => page.unpacked = value,
+            [VERSION_2, field] if LEVELS.contains(field) => page.levels = page.levels.saturating_add(value),
+            _ => {}
+        })?;
+        Some((page, (header.len() - rest.len()) as u64))
+    }
+}
+
+/// Reads the Thrift structure in compact form that lies in the fields `outer`; `number` gets its numbers, and those in the
+/// structures within, with the fields that they are in.
+fn structure<'a>(
+    mut bytes: &'a [u8],
+    outer: &[u64],
+    number: &mut dyn FnMut(&[u64], u64),
+) -> Option<&'a [u8]> {
+    /// Statistics are in the header of version 1 or 2 in that of the page.
+    const MOST_DEPTH: usize = 2;
+    let mut field = 0u64;
+    loop {
+        let (head, rest) = bytes.split_first()?;
+        if *head == 0 {
+            return Some(rest);
+        }
+        // Without a step, the number of the field would follow: it may go back.
+        field += Some(u64::from(head >> 4)).filter(|step| *step > 0)?;
+        let path = [outer, &[field]].concat();
+        bytes = match head & 0x0f {
+            // Booleans are in the head.
+            1 | 2 => rest,
+            3 => rest.get(1..)?,
+            // A negative number is an odd one here; the reader refuses those that matter.
+            4..=6 => {
+                let (zigzag, rest) = varint(rest)?;
+                number(&path, zigzag >> 1);
+                rest
+            }
+            7 => rest.get(8..)?,
+            8 => {
+                let (length, rest) = varint(rest)?;
+                rest.get(usize::try_from(length).ok()?..)?
+            }
+            12 if path.len() <= MOST_DEPTH => structure(rest, &path, number)?,
+            _ => return None,
+        };
+    }
 }
 
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {

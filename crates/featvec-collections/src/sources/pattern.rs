@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use featvec::{Error, ErrorKind, Result};
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::folder::walker;
+use super::folder::{IGNORE_FILE, Missed, is_nowhere, walker};
 use super::kind::Kind;
 use super::place::{Place, opener};
 use super::{Named, Places, SourceOptions};
@@ -51,25 +51,56 @@ fn files(pattern: &str, matcher: GlobMatcher, options: &SourceOptions) -> Result
     let here = base.as_os_str().is_empty();
     let base = if here { PathBuf::from(".") } else { base };
     let deep = pattern.contains("**");
+    let follows = options.follow_links;
     let names_hidden = parts.iter().skip(fixed).any(|part| part.as_os_str().as_encoded_bytes()[0] == b'.');
     let mut walker = walker(&base, options)?;
     walker.hidden(!names_hidden && !options.hidden);
     if !deep {
         walker.max_depth(Some(parts.len() - fixed));
     }
+    let named = move |path: PathBuf| match path.strip_prefix(".") {
+        Ok(rest) if here => rest.to_owned(),
+        _ => path,
+    };
+    let key = pattern.to_owned();
+    let pattern: PathBuf = parts.iter().collect();
     Ok(Box::new(walker.build().filter_map(move |entry| {
-        // What a pattern cannot look into it does not match.
-        let entry = entry.ok().filter(|entry| entry.depth() > 0)?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let Missed { path, error } = Missed::of(&error)?;
+                let Some(path) = path.map(named) else { return Some(Named::failed(&key, error)) };
+                let matters = matcher.is_match(&path) || !is_nowhere(&path) && may_lead(&path, &pattern);
+                return matters.then(|| Named { place: Place::Path(path), found: Err(error) });
+            }
+        };
         let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-        let path = entry.into_path();
-        let path = if here { path.strip_prefix(".").map_or(path.clone(), Path::to_owned) } else { path };
+        let missed = entry.error().and_then(Missed::of);
+        let at_base = entry.depth() == 0;
+        if entry.path_is_symlink() && !follows && !at_base {
+            return None;
+        }
+        let path = named(entry.into_path());
         let place = Place::Path(path.clone());
         let fits = match deep {
             true => !is_folder && Kind::of_name(&place.name()).is_some_and(|kind| kind != Kind::List),
             false => true,
         };
-        (fits && matcher.is_match(&path)).then_some(Named { place, found: Ok(()) })
+        if fits && !at_base && matcher.is_match(&path) {
+            return Some(Named { place, found: Ok(()) });
+        }
+        let Missed { error, .. } = missed.filter(|_| may_lead(&path, &pattern))?;
+        Some(Named { place: Place::Path(path.join(IGNORE_FILE)), found: Err(error) })
     })))
+}
+
+/// Whether what matches `pattern` may lie in the folder `path`.
+fn may_lead(path: &Path, pattern: &Path) -> bool {
+    let parts = pattern.components().map(|part| part.as_os_str().to_string_lossy());
+    let parts = parts.take_while(|part| !part.contains("**"));
+    path.components()
+        .zip(parts)
+        .all(|(name, part)| matcher(&part).is_ok_and(|matcher| matcher.is_match(Path::new(name.as_os_str()))))
 }
 
 fn objects(pattern: &str, matcher: GlobMatcher, options: &SourceOptions) -> Result<Places> {

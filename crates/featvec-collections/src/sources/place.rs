@@ -10,7 +10,7 @@ use featvec_formats::FileStream;
 
 use super::SourceOptions;
 use super::stream::{Opener, Seekable, Stream};
-use crate::address::shown;
+use crate::address::{is_web, shown};
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -39,7 +39,7 @@ impl Place {
     /// The name in keys and errors: bytes of a path that are no text are written as `\xff`, secrets in a URL are left out.
     pub fn key(&self) -> String {
         match self {
-            Place::Path(path) => text(path.as_os_str()),
+            Place::Path(path) => text(path.as_os_str().as_encoded_bytes()),
             Place::Url(url) => shown(url),
         }
     }
@@ -47,9 +47,11 @@ impl Place {
     /// The last part, without the query of a URL.
     pub(super) fn name(&self) -> String {
         match self {
-            Place::Path(path) => path.file_name().map(text).unwrap_or_default(),
+            Place::Path(path) => {
+                path.file_name().map(|name| text(name.as_encoded_bytes())).unwrap_or_default()
+            }
             Place::Url(url) => {
-                let path = url.split(['?', '#']).next().unwrap_or_default();
+                let path = if is_web(url) { url.split(['?', '#']).next().unwrap_or_default() } else { url };
                 path.rsplit('/').next().unwrap_or_default().to_owned()
             }
         }
@@ -97,9 +99,10 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| Error::io("", error))
 }
 
-fn text(name: &OsStr) -> String {
+/// The name that is spelled `name`; bytes that are no text are written as `\xff`.
+pub(super) fn text(name: &[u8]) -> String {
     let mut text = String::new();
-    for chunk in name.as_encoded_bytes().utf8_chunks() {
+    for chunk in name.utf8_chunks() {
         text.push_str(chunk.valid());
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
@@ -123,7 +126,16 @@ mod tests {
     #[test]
     fn names_end_before_the_query() {
         assert_eq!(Place::Url("http://h/a/b.tar?x=/c".into()).name(), "b.tar");
+        assert_eq!(Place::Url("HTTPS://h/a/b.tar#x".into()).name(), "b.tar");
         assert_eq!(Place::Path("a/b.tar".into()).name(), "b.tar");
+    }
+
+    #[test]
+    fn names_of_objects_may_have_any_characters() {
+        for name in ["cat#1.jpg", "cat#2.jpg", "cat?.jpg", "a&token=b.jpg"] {
+            let place = Place::Url(format!("s3://b/a/{name}"));
+            assert_eq!((place.name(), place.key()), (name.to_owned(), format!("s3://b/a/{name}")));
+        }
     }
 
     #[cfg(unix)]

@@ -3,7 +3,7 @@
 //! In a WebDataset the members of a sample stand one after another and have one name up to the first dot of their last
 //! part: `0001.jpg`, `0001.cls`, `0001.json`. What is text beside a picture becomes a column.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
@@ -11,11 +11,11 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use featvec::{Error, ErrorKind, Limits, Result};
 use featvec_formats::tar::{Entry, EntryKind, Reader};
 
-use super::columns::{self, output_name};
+use super::columns;
 use super::kind::is_picture;
 use super::layout::too_large;
 use super::names::Names;
-use super::place::Place;
+use super::place::{Place, text};
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked};
 use super::{Draft, Located, Source, SourceOptions, Wanted};
@@ -23,6 +23,12 @@ use crate::Content;
 
 /// Longest text beside a picture that becomes a value of a column.
 const MOST_TEXT_BYTES: u64 = 1 << 20;
+/// Most bytes of all texts of a sample.
+const MOST_TEXTS_BYTES: u64 = 16 << 20;
+/// Most texts of a sample that become columns.
+const MOST_COLUMNS: usize = 256;
+/// Most pictures of a sample that wait for what comes after them.
+const MOST_WAITING: usize = 1024;
 
 /// An archive being read.
 pub(super) struct Tar {
@@ -46,8 +52,18 @@ struct Sample {
     /// Pictures that wait for what comes after them.
     pictures: Vec<Draft>,
     bytes: u64,
-    /// Text by column.
+    /// Text by column: the first of each.
     texts: Vec<(String, String)>,
+    text_bytes: u64,
+}
+
+impl Sample {
+    /// Whether the text `member` is to be kept.
+    fn lacks(&self, member: &Member) -> bool {
+        let column = member.column();
+        self.text_bytes.saturating_add(member.length) <= MOST_TEXTS_BYTES
+            && !self.texts.iter().any(|(known, _)| *known == column)
+    }
 }
 
 impl Tar {
@@ -92,16 +108,26 @@ impl Tar {
                 if wanted(&key) {
                     self.picture(key, &member)?;
                 }
-            } else if self.wanted_columns.field_with_name(&member.column()).is_ok() {
-                let text = self.members.text(&member)?;
-                self.sample.texts.extend(text.map(|text| (member.column(), text)));
+            } else if self.wanted_columns.field_with_name(&member.column()).is_ok()
+                && self.sample.lacks(&member)
+                && let Some(text) = self.members.text(&member)?
+            {
+                self.sample.text_bytes += text.len() as u64;
+                self.sample.texts.push((member.column(), text));
             }
         }
         Ok(())
     }
 
     fn picture(&mut self, key: String, member: &Member) -> Result<()> {
-        if member.length > self.max_picture_bytes {
+        if self.sample.pictures.len() >= MOST_WAITING {
+            self.flush();
+        }
+        if member.is_sparse {
+            let error =
+                Error::unsupported("", "a sparse file").with_hint("tar without --sparse packs all of it");
+            self.sample.pictures.push(Draft::failed(key, error));
+        } else if member.length > self.max_picture_bytes {
             self.sample.pictures.push(Draft::failed(key, too_large(self.max_picture_bytes)));
         } else {
             if self.sample.bytes.saturating_add(member.length) > self.max_picture_bytes {
@@ -164,7 +190,7 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
     /// Members that are looked at.
     const MOST_MEMBERS: usize = 1000;
     let mut members = Members::open(place, options)?;
-    let (mut sample, mut has_picture, mut texts) = (String::new(), false, Vec::new());
+    let (mut sample, mut has_picture, mut names) = (String::new(), false, BTreeSet::new());
     for _ in 0..MOST_MEMBERS {
         let Some(member) = members.next()? else { break };
         if member.sample != sample {
@@ -172,25 +198,30 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
                 break;
             }
             sample.clone_from(&member.sample);
-            texts.clear();
+            names.clear();
         }
         if member.is_picture() {
             has_picture = true;
-        } else if let Some(text) = members.text(&member)? {
-            texts.push((member.column(), text));
+        } else if names.len() < MOST_COLUMNS
+            && !names.contains(&member.column())
+            && members.text(&member)?.is_some()
+        {
+            names.insert(member.column());
         }
     }
     if !has_picture {
-        texts.clear();
+        names.clear();
     }
-    texts.sort();
-    texts.dedup_by(|second, first| second.0 == first.0);
-    Ok(row(&texts)?.schema())
+    Ok(Arc::new(Schema::new(names.iter().map(|name| text_field(name)).collect::<Vec<_>>())))
+}
+
+fn text_field(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
 }
 
 /// One row of columns of text.
 fn row(texts: &[(String, String)]) -> Result<RecordBatch> {
-    let fields: Vec<Field> = texts.iter().map(|(name, _)| Field::new(name, DataType::Utf8, true)).collect();
+    let fields: Vec<Field> = texts.iter().map(|(name, _)| text_field(name)).collect();
     let values = texts.iter().map(|(_, text)| Arc::new(StringArray::from(vec![text.as_str()])) as ArrayRef);
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(1));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), values.collect(), &options)
@@ -203,13 +234,14 @@ struct Member {
     /// Its name up to the first dot of the last part.
     sample: String,
     length: u64,
+    is_sparse: bool,
 }
 
 impl Member {
-    fn new(name: String, length: u64) -> Member {
+    fn new(name: String, length: u64, is_sparse: bool) -> Member {
         let last = name.rfind('/').map_or(0, |slash| slash + 1);
         let end = name[last..].find('.').map_or(name.len(), |dot| last + dot);
-        Member { sample: name[..end].to_owned(), name, length }
+        Member { sample: name[..end].to_owned(), name, length, is_sparse }
     }
 
     fn is_picture(&self) -> bool {
@@ -218,7 +250,7 @@ impl Member {
 
     /// What its column is called, if it has one.
     fn column(&self) -> String {
-        output_name(self.name[self.sample.len()..].trim_start_matches('.'))
+        self.name[self.sample.len()..].trim_start_matches('.').to_owned()
     }
 }
 
@@ -244,13 +276,13 @@ impl Members {
     fn next(&mut self) -> Result<Option<Member>> {
         loop {
             match self.reader.next_entry()? {
-                Some(Entry { name, kind: EntryKind::File, length }) => {
-                    let name = String::from_utf8_lossy(&name);
+                Some(Entry { name, kind: kind @ (EntryKind::File | EntryKind::Sparse), length }) => {
+                    let name = text(&name);
                     let name = name.trim_start_matches("./").to_owned();
                     // macOS puts what it knows of a file beside it, under a name that looks the same.
                     let is_shadow = name.rsplit('/').next().is_some_and(|last| last.starts_with("._"));
                     if !is_shadow {
-                        return Ok(Some(Member::new(name, length)));
+                        return Ok(Some(Member::new(name, length, kind == EntryKind::Sparse)));
                     }
                 }
                 Some(_) => {}
@@ -273,7 +305,7 @@ impl Members {
 
     /// The content of the member read last, if it is a text that is not too long.
     fn text(&mut self, member: &Member) -> Result<Option<String>> {
-        if member.length > MOST_TEXT_BYTES {
+        if member.length > MOST_TEXT_BYTES || member.is_sparse {
             return Ok(None);
         }
         let text = String::from_utf8(self.content(member.length)?).ok();

@@ -1,5 +1,6 @@
 //! TFRecord files of examples (`tf.Example`), as TF-Slim writes them and others: plain, gzip, zlib or zstd.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
@@ -9,7 +10,8 @@ use featvec_formats::Example;
 use featvec_formats::example::{ENCODED, Value};
 use featvec_formats::tfrecord::{RecordReader, is_header};
 
-use super::columns::{self, output_name};
+use super::columns;
+use super::layout::too_large;
 use super::place::Place;
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked};
@@ -45,8 +47,10 @@ impl Records {
         };
         let tensor_bytes = options.max_picture_bytes.saturating_add(MOST_OTHER_BYTES);
         let limits = Limits { tensor_bytes, ..options.limits.clone() };
+        // A record that is too large is passed over here, where the reader would give up the file.
+        let any = Limits { tensor_bytes: u64::MAX, ..limits.clone() };
         Ok(Records {
-            reader: RecordReader::new(stream, "", &limits),
+            reader: RecordReader::new(stream, "", &any),
             key: place.key(),
             next: 0,
             image_column: options.image_column.clone(),
@@ -65,11 +69,15 @@ impl Records {
             let key = format!("{}#{}", self.key, self.next);
             self.next += 1;
             if !self.reader.has_next()? {
-                return Ok(None);
+                return if self.next > 1 { Ok(None) } else { Err(no_records()) };
             }
             if !wanted(&key) {
                 self.reader.pass_over()?;
                 continue;
+            }
+            if self.reader.next_length().is_some_and(|length| length > self.limits.tensor_bytes) {
+                self.reader.pass_over()?;
+                return Ok(Some(Draft::failed(key, too_large(self.limits.tensor_bytes))));
             }
             return match self.reader.next() {
                 None => Ok(None),
@@ -119,11 +127,19 @@ impl Source for Records {
     }
 }
 
+fn no_records() -> Error {
+    Error::corrupt("", "no records").with_hint("fetch or copy it again")
+}
+
 /// The features of the first record beside the picture.
 pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef> {
     let mut records = Records::open(place, options, &Arc::new(Schema::empty()))?;
-    let none = || Error::new(ErrorKind::Argument, "", "no records");
-    let record = records.reader.next().ok_or_else(none)??;
+    records.reader.has_next()?;
+    let length = records.reader.next_length().ok_or_else(no_records)?;
+    if length > records.limits.tensor_bytes {
+        return Err(too_large(records.limits.tensor_bytes));
+    }
+    let record = records.reader.next().ok_or_else(no_records)??;
     let example = Example::parse(&record, &options.limits)?;
     let image = image_feature(&example, options.image_column.as_deref())?;
     Ok(row(&example, image)?.schema())
@@ -149,7 +165,11 @@ fn image_feature<'a>(example: &Example<'a>, named: Option<&str>) -> Result<&'a s
 /// One row of the features that have one value: numbers, and bytes that are text.
 fn row(example: &Example<'_>, image: &str) -> Result<RecordBatch> {
     let (mut fields, mut values): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
-    for name in example.names().filter(|name| *name != image) {
+    let mut names = HashSet::from([image]);
+    for name in example.names() {
+        if !names.insert(name) {
+            continue;
+        }
         let (data_type, value): (_, ArrayRef) = match example.only_value(name) {
             Some(Value::Int(value)) => (DataType::Int64, Arc::new(Int64Array::from(vec![value]))),
             Some(Value::Float(value)) => (DataType::Float32, Arc::new(Float32Array::from(vec![value]))),
@@ -159,7 +179,7 @@ fn row(example: &Example<'_>, image: &str) -> Result<RecordBatch> {
             },
             None => continue,
         };
-        fields.push(Field::new(output_name(name), data_type, true));
+        fields.push(Field::new(name, data_type, true));
         values.push(value);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(1));

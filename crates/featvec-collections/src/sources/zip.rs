@@ -8,6 +8,7 @@ use featvec::{Error, ErrorKind, Result};
 
 use super::kind::is_picture;
 use super::layout::too_large;
+use super::names::Names;
 use super::place::Place;
 use super::stream::Seekable;
 use super::unpack::broken;
@@ -20,7 +21,10 @@ pub(super) struct Zip {
     archive: ZipArchive<Box<dyn Seekable>>,
     key: String,
     next: usize,
+    names: Names,
     has_pictures: bool,
+    /// Whether the archive has been read and what is wrong with it as a whole was said.
+    is_over: bool,
     max_picture_bytes: u64,
 }
 
@@ -32,7 +36,9 @@ impl Zip {
             archive,
             key: place.key(),
             next: 0,
+            names: Names::default(),
             has_pictures: false,
+            is_over: false,
             max_picture_bytes: options.max_picture_bytes,
         })
     }
@@ -58,27 +64,31 @@ impl Source for Zip {
         while self.next < self.archive.len() {
             let index = self.next;
             self.next += 1;
-            let name =
-                match guarded(|| Ok(self.archive.name_for_index(index).and_then(std::result::Result::ok))) {
-                    Ok(Some(name)) => name.trim_start_matches("./").to_owned(),
-                    _ => format!("member {}", index + 1),
-                };
+            let name = guarded(|| Ok(self.archive.name_for_index(index).and_then(std::result::Result::ok)));
+            let Ok(Some(name)) = name else { continue };
+            let name = name.trim_start_matches("./").to_owned();
             // macOS puts what it knows of a file into a folder beside it, under a name that looks the same.
             if !is_picture(&name) || name.starts_with("__MACOSX/") {
                 continue;
             }
             self.has_pictures = true;
-            let key = format!("{}/{name}", self.key);
+            let key = self.names.unique(format!("{}/{name}", self.key));
             if wanted(&key) {
                 let content = self.read(index).map(|bytes| Located::Here(Content::Bytes(bytes)));
                 return Some(Draft { key, content, columns: None });
             }
         }
-        if std::mem::replace(&mut self.has_pictures, true) {
+        let error = if std::mem::replace(&mut self.is_over, true) {
             return None;
-        }
-        let error = Error::new(ErrorKind::Argument, "", "no pictures in this archive")
-            .with_hint("pictures are told by the end of their names; archives in archives are not read");
+        } else if self.archive.has_duplicate_names() {
+            Error::unsupported("", "several members of one name, of which only the last was read")
+                .with_hint("write it again with names of their own")
+        } else if !self.has_pictures {
+            Error::new(ErrorKind::Argument, "", "no pictures in this archive")
+                .with_hint("pictures are told by the end of their names; archives in archives are not read")
+        } else {
+            return None;
+        };
         Some(Draft::failed(self.key.clone(), error)).filter(|draft| wanted(&draft.key))
     }
 }
