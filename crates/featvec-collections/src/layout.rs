@@ -42,6 +42,9 @@ const MOST_BATCH_ROWS: usize = 1024;
 /// Most numbers of a vector: twenty times what the largest endpoint has at 224x224.
 pub(crate) const MOST_VALUES: usize = 1 << 24;
 
+/// Most bytes of the carried columns of a row. The texts of a record batch must not have more than 2 GiB.
+const MOST_CARRIED_BYTES: usize = 64 << 20;
+
 /// The columns of a table of rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -120,19 +123,25 @@ impl Layout {
         self.values * self.dtype.bytes()
     }
 
-    /// `row`, if it fits. A vector with a number beyond those of 16-bit floats, which would be infinite among them, makes it
-    /// one that failed.
+    /// `row`, if it fits. What no output can hold makes it one that failed: a number beyond those of 16-bit floats, which would
+    /// be infinite among them, and carried columns without bounds.
     pub fn admit(&self, row: Row) -> Result<Row> {
         self.check(&row)?;
         let is_beyond = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
         let vector = row.vector.as_ref().filter(|_| self.dtype == Dtype::F16);
-        Ok(match vector.and_then(|vector| vector.iter().copied().find(is_beyond)) {
-            Some(value) => {
-                let error = format!("{value}, a number of its vector, does not fit in f16: use --dtype f32");
-                Row { status: Status::Undecodable, error: Some(error), vector: None, ..row }
-            }
-            None => row,
-        })
+        let failed =
+            |row, error| Row { status: Status::Undecodable, error: Some(error), vector: None, ..row };
+        if let Some(value) = vector.and_then(|vector| vector.iter().copied().find(is_beyond)) {
+            let error = format!("{value}, a number of its vector, does not fit in f16: use --dtype f32");
+            return Ok(failed(row, error));
+        }
+        let bytes = carried_bytes(&row);
+        if bytes > MOST_CARRIED_BYTES {
+            let error =
+                format!("its other columns have {bytes} bytes, and the limit is {MOST_CARRIED_BYTES}");
+            return Ok(failed(Row { columns: None, ..row }, error));
+        }
+        Ok(row)
     }
 
     /// Refuses a row that does not fit: a vector of another length, other columns than were promised.
@@ -253,11 +262,15 @@ fn carried_value(row: &Row, i: usize, field: &Field) -> Result<ArrayRef> {
     })
 }
 
+/// Bytes of the carried columns of a row.
+fn carried_bytes(row: &Row) -> usize {
+    let columns = row.columns.iter().flat_map(RecordBatch::columns).filter(|column| !column.is_empty());
+    columns.map(|column| value_bytes(column, 0)).sum()
+}
+
 /// Bytes of the vector and of the carried columns of a row.
 pub(crate) fn held_bytes(row: &Row) -> usize {
-    let carried = row.columns.iter().flat_map(RecordBatch::columns).filter(|column| !column.is_empty());
-    row.vector.as_ref().map_or(0, |vector| size_of_val(&vector[..]))
-        + carried.map(|column| value_bytes(column, 0)).sum::<usize>()
+    row.vector.as_ref().map_or(0, |vector| size_of_val(&vector[..])) + carried_bytes(row)
 }
 
 /// Bytes of a row of a table but for its vector.
@@ -481,6 +494,29 @@ mod tests {
         assert_eq!([65519.0, f32::INFINITY].map(|x| half.admit(row(x)).unwrap().status), [Status::Ok; 2]);
         let whole = Layout::new(&identity(2), &Schema::empty()).unwrap();
         assert_eq!(whole.admit(row(65520.0)).unwrap().status, Status::Ok);
+    }
+
+    #[test]
+    fn a_row_whose_columns_have_no_bounds_is_one_that_failed() {
+        let carried = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+        let layout = Layout::new(&identity(1), &carried).unwrap();
+        let admitted = |bytes: usize| {
+            let text: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(bytes)]));
+            let row = Row {
+                key: "a.jpg".into(),
+                content_hash: None,
+                size: None,
+                status: Status::Ok,
+                error: None,
+                vector: Some(vec![1.0]),
+                columns: Some(RecordBatch::try_new(carried.clone(), vec![text]).unwrap()),
+            };
+            layout.admit(row).unwrap()
+        };
+        assert_eq!(admitted(64 << 20).status, Status::Ok);
+        let failed = admitted((64 << 20) + 1);
+        assert!(failed.status == Status::Undecodable && failed.vector.is_none() && failed.columns.is_none());
+        assert!(failed.error.unwrap().contains("the limit is 67108864"));
     }
 
     #[test]
