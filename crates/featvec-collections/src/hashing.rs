@@ -55,7 +55,7 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, [u8; 32])> {
 }
 
 /// `bytes` in hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

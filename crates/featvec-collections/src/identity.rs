@@ -90,9 +90,9 @@ pub struct Identity {
 const FOR_PEOPLE: [&str; 2] = ["module", "version"];
 
 impl Identity {
-    /// How many numbers a vector has.
+    /// How many numbers a vector has; as many as there can be if its sizes are absurd.
     pub fn values(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |values: usize, size| values.saturating_mul(*size))
     }
 
     /// In what this differs from `other`, a clause each (`preset keras-pil, not tf2`); nothing if vectors of both may
@@ -157,6 +157,12 @@ pub(crate) mod tests {
             ours.differences(&theirs),
             ["normalize false, not true", "preset tf1-retrain, not tf2", "size [224,224], not [224,320]"]
         );
+    }
+
+    #[test]
+    fn absurd_sizes_do_not_overflow() {
+        let of = |shape: &[usize]| Identity { shape: shape.to_vec(), ..identity(4) }.values();
+        assert_eq!([of(&[2, 3]), of(&[1 << 40, 1 << 40])], [6, usize::MAX]);
     }
 
     #[test]

@@ -36,9 +36,14 @@ const PREFIX: &str = "input_";
 const IDENTITY: &str = "featvec.identity";
 
 const HASH_BYTES: i32 = 32;
-/// About how many bytes of vectors a record batch holds.
-const BATCH_BYTES: usize = 1 << 20;
+/// About how many bytes of vectors a record batch holds, and at most as many of its other columns, if it has several rows.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
 const MOST_BATCH_ROWS: usize = 1024;
+/// Most numbers of a vector: twenty times what the largest endpoint has at 224x224.
+pub(crate) const MOST_VALUES: usize = 1 << 24;
+
+/// Most bytes of the carried columns of a row. The texts of a record batch must not have more than 2 GiB.
+const MOST_CARRIED_BYTES: usize = 64 << 20;
 
 /// The columns of a table of rows.
 #[derive(Clone, Debug)]
@@ -65,6 +70,10 @@ impl Layout {
         let width = i32::try_from(values).ok().filter(|width| *width > 0).ok_or_else(|| {
             Error::new(ErrorKind::Argument, "", format!("vectors of {values} numbers do not fit in a table"))
         })?;
+        if values > MOST_VALUES {
+            let message = format!("vectors of {values} numbers, and the limit is {MOST_VALUES}");
+            return Err(Error::new(ErrorKind::Limit, "", message));
+        }
         let item = match dtype {
             Dtype::F32 => DataType::Float32,
             Dtype::F16 => DataType::Float16,
@@ -106,7 +115,33 @@ impl Layout {
 
     /// How many rows a record batch has, so that it is small whatever the vectors are.
     pub fn batch_rows(&self) -> usize {
-        (BATCH_BYTES / (self.values * self.dtype.bytes())).clamp(1, MOST_BATCH_ROWS)
+        (BATCH_BYTES / self.vector_bytes()).clamp(1, MOST_BATCH_ROWS)
+    }
+
+    /// Bytes of a vector.
+    pub fn vector_bytes(&self) -> usize {
+        self.values * self.dtype.bytes()
+    }
+
+    /// `row`, if it fits. What no output can hold makes it one that failed: a number beyond those of 16-bit floats, which would
+    /// be infinite among them, and carried columns without bounds.
+    pub fn admit(&self, row: Row) -> Result<Row> {
+        self.check(&row)?;
+        let is_beyond = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+        let vector = row.vector.as_ref().filter(|_| self.dtype == Dtype::F16);
+        let failed =
+            |row, error| Row { status: Status::Undecodable, error: Some(error), vector: None, ..row };
+        if let Some(value) = vector.and_then(|vector| vector.iter().copied().find(is_beyond)) {
+            let error = format!("{value}, a number of its vector, does not fit in f16: use --dtype f32");
+            return Ok(failed(row, error));
+        }
+        let bytes = carried_bytes(&row);
+        if bytes > MOST_CARRIED_BYTES {
+            let error =
+                format!("its other columns have {bytes} bytes, and the limit is {MOST_CARRIED_BYTES}");
+            return Ok(failed(Row { columns: None, ..row }, error));
+        }
+        Ok(row)
     }
 
     /// Refuses a row that does not fit: a vector of another length, other columns than were promised.
@@ -227,6 +262,57 @@ fn carried_value(row: &Row, i: usize, field: &Field) -> Result<ArrayRef> {
     })
 }
 
+/// Bytes of the carried columns of a row.
+fn carried_bytes(row: &Row) -> usize {
+    let columns = row.columns.iter().flat_map(RecordBatch::columns).filter(|column| !column.is_empty());
+    columns.map(|column| value_bytes(column, 0)).sum()
+}
+
+/// Bytes of the vector and of the carried columns of a row.
+pub(crate) fn held_bytes(row: &Row) -> usize {
+    row.vector.as_ref().map_or(0, |vector| size_of_val(&vector[..])) + carried_bytes(row)
+}
+
+/// Bytes of a row of a table but for its vector.
+pub(crate) fn row_bytes(batch: &RecordBatch, row: usize) -> usize {
+    let others = batch.columns().iter().enumerate().filter(|(i, _)| *i != VECTOR_COLUMN);
+    others.map(|(_, column)| value_bytes(column, row)).sum()
+}
+
+/// Bytes of the value of `row`, whatever else its column holds; of rare types not exactly.
+fn value_bytes(column: &dyn Array, row: usize) -> usize {
+    let all = |values: ArrayRef| match values.data_type().primitive_width() {
+        Some(width) => values.len() * width,
+        None => (0..values.len()).map(|row| value_bytes(&values, row)).sum(),
+    };
+    if column.is_null(row) {
+        return 1;
+    }
+    match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().value(row).len(),
+        DataType::LargeUtf8 => column.as_string::<i64>().value(row).len(),
+        DataType::Utf8View => column.as_string_view().value(row).len(),
+        DataType::Binary => column.as_binary::<i32>().value(row).len(),
+        DataType::LargeBinary => column.as_binary::<i64>().value(row).len(),
+        DataType::BinaryView => column.as_binary_view().value(row).len(),
+        DataType::FixedSizeBinary(_) => column.as_fixed_size_binary().value(row).len(),
+        DataType::List(_) => all(column.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => all(column.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => all(column.as_fixed_size_list().value(row)),
+        DataType::Map(..) => all(Arc::new(column.as_map().value(row))),
+        DataType::Struct(_) => {
+            column.as_struct().columns().iter().map(|column| value_bytes(column, row)).sum()
+        }
+        DataType::Dictionary(..) => {
+            let value = column.slice(row, 1);
+            let dictionary = value.as_any_dictionary();
+            let number = dictionary.normalized_keys().first().copied();
+            number.map_or(1, |number| value_bytes(dictionary.values(), number))
+        }
+        other => other.primitive_width().unwrap_or(1),
+    }
+}
+
 /// Record batches that we make ourselves and Arrow refuses all the same.
 pub(crate) fn internal(error: ArrowError) -> Error {
     Error::new(ErrorKind::Argument, "", error.to_string()).with_source(error)
@@ -319,6 +405,10 @@ impl<'a> Columns<'a> {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::types::Int8Type;
+    use arrow_array::{DictionaryArray, ListArray, StructArray};
+    use arrow_buffer::OffsetBuffer;
+
     use super::*;
     use crate::identity::tests::identity;
 
@@ -342,6 +432,91 @@ mod tests {
         assert_eq!([rows(1), rows(1024), rows(112 * 112 * 64)], [1024, 256, 1]);
         let none = Layout::new(&Identity { shape: vec![0], ..identity(1) }, &Schema::empty());
         assert!(none.unwrap_err().to_string().contains("do not fit"));
+        let absurd = Layout::new(&identity((1 << 24) + 1), &Schema::empty());
+        assert!(absurd.unwrap_err().to_string().contains("the limit is"));
+    }
+
+    #[test]
+    fn a_table_that_promises_absurd_vectors_is_none_of_ours() {
+        let layout = Layout::new(&identity(3), &Schema::empty()).unwrap();
+        let found = |width| {
+            let mut fields = layout.schema.fields().to_vec();
+            let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+            fields[VECTOR_COLUMN] = Arc::new(Field::new(VECTOR, DataType::FixedSizeList(item, width), true));
+            Layout::found(&Arc::new(Schema::new(fields))).is_some()
+        };
+        assert_eq!([found(3), found(i32::MAX), found(-1)], [true, false, false]);
+    }
+
+    #[test]
+    fn the_bytes_of_a_value_are_counted_however_it_is_nested() {
+        let words = || StringArray::from(vec!["a", "bcd", "ef", ""]);
+        let lists = ListArray::new(
+            Arc::new(Field::new_list_field(DataType::Utf8, true)),
+            OffsetBuffer::from_lengths([1, 3]),
+            Arc::new(words()),
+            None,
+        );
+        let numbers = ListArray::from_iter_primitive::<Float32Type, _, _>([None, Some(vec![Some(1.0); 3])]);
+        let labels: DictionaryArray<Int8Type> = ["cat", "horse", "cat", "horse"].into_iter().collect();
+        let pairs = StructArray::from(vec![
+            (
+                Arc::new(Field::new("list", lists.data_type().clone(), true)),
+                Arc::new(lists.clone()) as ArrayRef,
+            ),
+            (Arc::new(Field::new("n", DataType::UInt32, true)), Arc::new(UInt32Array::from(vec![1, 2]))),
+        ]);
+        let bytes = |column: &dyn Array| [value_bytes(column, 0), value_bytes(column, 1)];
+        assert_eq!(bytes(&words()), [1, 3]);
+        assert_eq!(bytes(&words().slice(1, 2)), [3, 2]);
+        assert_eq!(bytes(&lists), [1, 5]);
+        assert_eq!(bytes(&numbers), [1, 12]);
+        assert_eq!(bytes(&labels.slice(1, 2)), [5, 3]);
+        assert_eq!(bytes(&pairs), [5, 9]);
+    }
+
+    #[test]
+    fn a_number_that_16_bits_do_not_reach_makes_a_row_that_failed() {
+        let half = Layout::new(&Identity { dtype: Dtype::F16, ..identity(2) }, &Schema::empty()).unwrap();
+        let row = |value: f32| Row {
+            key: "a.jpg".into(),
+            content_hash: None,
+            size: None,
+            status: Status::Ok,
+            error: None,
+            vector: Some(vec![0.0, value]),
+            columns: None,
+        };
+        let failed = half.admit(row(-65520.0)).unwrap();
+        assert_eq!((failed.status, failed.vector), (Status::Undecodable, None));
+        assert!(failed.error.unwrap().starts_with("-65520, a number of its vector, does not fit in f16"));
+        // The largest that is rounded down, and what the network itself made infinite, which verify tells.
+        assert_eq!([65519.0, f32::INFINITY].map(|x| half.admit(row(x)).unwrap().status), [Status::Ok; 2]);
+        let whole = Layout::new(&identity(2), &Schema::empty()).unwrap();
+        assert_eq!(whole.admit(row(65520.0)).unwrap().status, Status::Ok);
+    }
+
+    #[test]
+    fn a_row_whose_columns_have_no_bounds_is_one_that_failed() {
+        let carried = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+        let layout = Layout::new(&identity(1), &carried).unwrap();
+        let admitted = |bytes: usize| {
+            let text: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(bytes)]));
+            let row = Row {
+                key: "a.jpg".into(),
+                content_hash: None,
+                size: None,
+                status: Status::Ok,
+                error: None,
+                vector: Some(vec![1.0]),
+                columns: Some(RecordBatch::try_new(carried.clone(), vec![text]).unwrap()),
+            };
+            layout.admit(row).unwrap()
+        };
+        assert_eq!(admitted(64 << 20).status, Status::Ok);
+        let failed = admitted((64 << 20) + 1);
+        assert!(failed.status == Status::Undecodable && failed.vector.is_none() && failed.columns.is_none());
+        assert!(failed.error.unwrap().contains("the limit is 67108864"));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! What lies beside an output and tells how it was made: `OUTPUT.manifest.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use featvec::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::parts::beside;
-use crate::{Identity, Status};
+use crate::{Format, Identity, Status};
 
 /// The version of the manifest's own form.
 const FORM: u32 = 1;
@@ -30,6 +31,12 @@ pub struct Manifest {
     /// Where among all rows those are that failed, by status: the table itself has none for them. Empty where it has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failed: BTreeMap<String, Vec<u32>>,
+    /// The keys of rows that are written with escapes, as they are without, by their places among all rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<u32, String>,
+    /// How the table is written; nothing if its name tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// How long it took, all runs together.
     pub seconds: f64,
     /// The files: the table, and what belongs to it.
@@ -69,6 +76,8 @@ impl Manifest {
             shard,
             rows: Status::ALL.map(|status| (status.name().to_string(), count(status))).into(),
             failed: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            format: None,
             seconds,
             files: Vec::new(),
         }
@@ -86,14 +95,21 @@ impl Manifest {
     pub fn read(output: &Path) -> Result<Option<Manifest>> {
         let path = Manifest::path_of(output);
         let place = path.display().to_string();
+        let at = |error| Error::io(&place, error);
         match fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Ok(meta) if meta.len() > MOST_BYTES => {
-                return Err(Error::new(ErrorKind::Limit, place, "longer than any manifest"));
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Whoever reads those may wait for ever.
+            Ok(meta) if !meta.is_file() => {
+                return Err(Error::new(ErrorKind::Argument, place, "not a plain file"));
             }
             _ => {}
         }
-        let bytes = fs::read(&path).map_err(|error| Error::io(&place, error))?;
+        let mut bytes = Vec::new();
+        // Some systems have files that are longer than they say.
+        File::open(&path).map_err(at)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(at)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(Error::new(ErrorKind::Limit, place, "longer than any manifest"));
+        }
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| Error::corrupt(&place, format!("no manifest: {error}")))?;
         if manifest.form != FORM {

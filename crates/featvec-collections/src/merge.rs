@@ -1,7 +1,7 @@
 //! Several outputs to one, such as those of the shards of a collection.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array};
@@ -14,10 +14,16 @@ use sha2::{Digest, Sha256};
 
 use crate::layout::{Columns, Layout, VECTOR_COLUMN, internal, listed};
 use crate::manifest::{Manifest, Provenance};
-use crate::output::{Format, Output, Place, columns, real, write};
+use crate::output::{Format, Output, Place, columns, real, refuse_overwriting, write};
 use crate::parts::key_hash;
+use crate::sources::Shard;
 use crate::verify::{needed_manifest, refuse_damage};
 use crate::{Identity, Status};
+
+/// What stands between the shards of an output that was merged of some of them.
+const BETWEEN_SHARDS: &str = ", ";
+/// Most shards that are looked for.
+const MOST_SHARDS: u64 = 100_000;
 
 /// What was merged.
 #[derive(Clone, Debug)]
@@ -35,16 +41,20 @@ pub struct Merged {
 ///
 /// # Errors
 /// Outputs without manifests, damaged ones, or ones that were made otherwise than the first, with what differs; a key with
-/// two different rows; a `target` that is one of the outputs; a full disk.
+/// two different rows; a `target` that would replace a file of the outputs; a full disk.
 pub fn merge(outputs: &[PathBuf], target: &Path, format: Format, scratch: &Path) -> Result<Merged> {
     let target = real(target);
     let outputs: Vec<PathBuf> = outputs.iter().map(|output| real(output)).collect();
-    if outputs.contains(&target) {
-        let message = "it is to be merged, and cannot be the result too";
-        return Err(Error::new(ErrorKind::Argument, target.display().to_string(), message)
-            .with_hint("name another file"));
-    }
     let manifests = outputs.iter().map(|output| needed_manifest(output)).collect::<Result<Vec<_>>>()?;
+    let files: Vec<PathBuf> = outputs
+        .iter()
+        .zip(&manifests)
+        .flat_map(|(output, manifest)| {
+            let files = manifest.files.iter().map(|record| output.with_file_name(&record.name));
+            files.chain([output.clone(), Manifest::path_of(output)])
+        })
+        .collect();
+    refuse_overwriting(&target, format, files.iter().map(PathBuf::as_path))?;
     let Some(first) = manifests.first() else {
         return Err(Error::new(ErrorKind::Argument, "", "nothing to merge"));
     };
@@ -52,12 +62,9 @@ pub fn merge(outputs: &[PathBuf], target: &Path, format: Format, scratch: &Path)
     let found = find_rows(&outputs)?;
 
     let (shard, missing) = shards(&manifests);
-    let mut inputs: Vec<String> = Vec::new();
-    for input in manifests.iter().flat_map(|manifest| &manifest.inputs) {
-        if !inputs.contains(input) {
-            inputs.push(input.clone());
-        }
-    }
+    let named = manifests.iter().flat_map(|manifest| &manifest.inputs);
+    let mut seen = HashSet::new();
+    let inputs = named.filter(|input| seen.insert(*input)).cloned().collect();
     let seconds = manifests.iter().map(|manifest| manifest.seconds).sum();
     let provenance = Provenance { inputs, shard, seconds };
     let manifest = Manifest::new(first.identity.clone(), provenance, |status| found.counts[status as usize]);
@@ -184,15 +191,24 @@ fn hash_data(data: &ArrayData, hash: &mut Sha256) {
 
 /// Which shards the result holds, nothing if all, and which are missing.
 fn shards(manifests: &[Manifest]) -> (Option<String>, Vec<String>) {
-    let shards: Vec<&str> = manifests.iter().filter_map(|manifest| manifest.shard.as_deref()).collect();
-    let of = |shard: &str| shard.split_once('/').and_then(|(_, n)| n.parse::<u32>().ok());
-    let Some(n) = shards.first().and_then(|shard| of(shard)).filter(|n| *n <= 100_000) else {
+    let parsed = |text: &str| text.split(BETWEEN_SHARDS).map(|shard| shard.parse::<Shard>().ok()).collect();
+    let held = manifests.iter().map(|manifest| manifest.shard.as_deref().and_then(parsed));
+    // One that holds all, or of which nobody knows what it holds.
+    let Some(held) = held.collect::<Option<Vec<Vec<Shard>>>>() else {
         return (None, Vec::new());
     };
-    if shards.len() < manifests.len() || !shards.iter().all(|shard| of(shard) == Some(n)) {
-        return (None, Vec::new());
+    let mut known = HashSet::new();
+    let held: Vec<Shard> = held.into_iter().flatten().filter(|shard| known.insert(*shard)).collect();
+    let all = held.first().filter(|first| {
+        first.count() <= MOST_SHARDS && held.iter().all(|shard| shard.count() == first.count())
+    });
+    let missing: Option<Vec<String>> = all.map(|first| {
+        first.all().filter(|shard| !known.contains(shard)).map(|shard| shard.to_string()).collect()
+    });
+    // Of divisions into different numbers of shards nobody can tell what is missing, but all of them are named.
+    let names = || held.iter().map(Shard::to_string).collect::<Vec<_>>().join(BETWEEN_SHARDS);
+    match missing {
+        Some(missing) if missing.is_empty() => (None, missing),
+        missing => (Some(names()), missing.unwrap_or_default()),
     }
-    let missing: Vec<String> =
-        (1..=n).map(|i| format!("{i}/{n}")).filter(|shard| !shards.contains(&shard.as_str())).collect();
-    (if missing.is_empty() { None } else { Some(shards.join(", ")) }, missing)
 }

@@ -1,15 +1,18 @@
 //! Complete outputs: tables of vectors, written whole and read back.
 //!
 //! The bytes of an output depend on its rows and its format alone, not on how often the run was killed. Whatever its size,
-//! writing it takes the memory of a few record batches of about 1 MB; Parquet holds a row group of 16 MB more.
+//! writing it takes the memory of a few record batches of about 2 MB, or of one row if that is longer; Parquet holds a row
+//! group of 16 MB more.
 
 mod arrow;
+mod even;
 mod failures;
 mod format;
 pub mod lines;
 mod numbers;
 mod parquet;
 mod staged;
+mod taken;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,12 +20,12 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_select::coalesce::BatchCoalescer;
 use arrow_select::filter::filter_record_batch;
 use featvec::{Error, Result};
 
 pub use format::Format;
 pub(crate) use staged::folder_of;
+pub use taken::refuse_overwriting;
 
 use crate::guard::guarded;
 use crate::layout::{Columns, Layout, internal};
@@ -30,7 +33,8 @@ use crate::line;
 use crate::manifest::{Manifest, Provenance};
 use crate::parts::Parts;
 use crate::{Dtype, Row, Status};
-use failures::{Failure, WithFailures};
+use even::Even;
+use failures::{Failures, WithFailures};
 use staged::Staged;
 
 /// Record batches one after the other.
@@ -79,6 +83,8 @@ pub(crate) fn write(
     place: &Place<'_>,
 ) -> Result<Manifest> {
     let &Place { target, format, scratch } = place;
+    refuse_overwriting(target, format, [])?;
+    manifest.format = Some(format);
     let create = |target: &Path| Staged::create(scratch, target);
     let mut rows = Even::new(rows, layout);
     let mut files = match format {
@@ -86,7 +92,8 @@ pub(crate) fn write(
         Format::Arrow => vec![arrow::write(&mut rows, layout, create(target)?)?],
         _ => {
             let list = create(&companion(target, "failed"))?;
-            let mut failed = Failed { list, places: &mut manifest.failed, row: 0 };
+            let (places, keys) = (&mut manifest.failed, &mut manifest.keys);
+            let mut failed = Failed { list, format, places, keys, row: 0 };
             let mut good = rows.map(|batch| failed.take(batch?));
             let mut files = if format.has_paths() {
                 let mut shape = manifest.identity.shape.clone();
@@ -140,12 +147,16 @@ fn write_lines(
     Ok(file)
 }
 
-/// Takes the rows that failed out of a table that has no place for them.
+/// Takes the rows that failed out of a table that has no place for them, and notes the keys that no line can hold.
 struct Failed<'a> {
     /// For people: key, tab, reason.
     list: Staged,
+    /// That of the table.
+    format: Format,
     /// By status.
     places: &'a mut BTreeMap<String, Vec<u32>>,
+    /// Keys that are written otherwise than they are, by their rows.
+    keys: &'a mut BTreeMap<u32, String>,
     row: u32,
 }
 
@@ -155,15 +166,16 @@ impl Failed<'_> {
         let good: Vec<bool> =
             (0..batch.num_rows()).map(|row| columns.status(row) == Some(Status::Ok)).collect();
         for (i, good) in good.iter().enumerate() {
+            let (row, key) = (self.row + i as u32, columns.keys.value(i));
+            let field = line::field(key.as_ref());
+            if field != key.as_bytes() && !(*good && self.format.holds_any_key()) {
+                self.keys.insert(row, key.to_string());
+            }
             if !good {
-                let (key, reason) = (columns.keys.value(i), columns.error(i).unwrap_or_default());
-                let line =
-                    [&line::field(key.as_ref())[..], b"\t", &line::field(reason.as_ref()), b"\n"].concat();
+                let reason = columns.error(i).unwrap_or_default();
+                let line = [&field[..], b"\t", &line::field(reason.as_ref()), b"\n"].concat();
                 self.list.write_all(&line).map_err(|error| self.list.error(error))?;
-                self.places
-                    .entry(columns.statuses.value(i).to_string())
-                    .or_default()
-                    .push(self.row + i as u32);
+                self.places.entry(columns.statuses.value(i).to_string()).or_default().push(row);
             }
         }
         self.row += good.len() as u32;
@@ -171,67 +183,31 @@ impl Failed<'_> {
     }
 }
 
-/// Cuts rows into batches of one size, whatever sizes they come in: so that the bytes of an output do not tell.
-struct Even<'a> {
-    rows: &'a mut Batches<'a>,
-    coalescer: BatchCoalescer,
-    done: bool,
-}
-
-impl<'a> Even<'a> {
-    fn new(rows: &'a mut Batches<'_>, layout: &Layout) -> Even<'a> {
-        Even { rows, coalescer: BatchCoalescer::new(layout.schema.clone(), layout.batch_rows()), done: false }
-    }
-}
-
-impl Iterator for Even<'_> {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Result<RecordBatch>> {
-        loop {
-            if let Some(batch) = self.coalescer.next_completed_batch() {
-                return Some(Ok(batch));
-            }
-            if self.done {
-                return None;
-            }
-            let pushed = match self.rows.next() {
-                Some(batch) => batch.and_then(|batch| self.coalescer.push_batch(batch).map_err(internal)),
-                None => {
-                    self.done = true;
-                    self.coalescer.finish_buffered_batch().map_err(internal)
-                }
-            };
-            if let Err(error) = pushed {
-                self.done = true;
-                return Some(Err(error));
-            }
-        }
-    }
-}
-
 /// An output that is there.
 pub struct Output {
+    format: Format,
     table: Table,
 }
 
 impl Output {
-    /// Opens the output `path`, in the format that its name ends in. Rows are read when they are asked for.
+    /// Opens the output `path`, in the format that its manifest tells, or else that its name ends in. Rows are read when
+    /// they are asked for.
     ///
     /// # Errors
     /// A file that is not there, is damaged, or holds something else.
     pub fn open(path: &Path) -> Result<Output> {
-        let format = Format::needed(path)?;
-        let path = real(path);
+        let (named, path) = (path, real(path));
         let manifest = Manifest::read(&path)?;
+        let told = manifest.as_ref().and_then(|manifest| manifest.format);
+        let format = told.map_or_else(|| Format::needed(named), Ok)?;
         let place = path.display().to_string();
         let file = File::open(&path).map_err(|error| Error::io(&place, error))?;
         let table = match format {
             Format::Parquet => guarded(|| parquet::read(file, place.clone())),
             Format::Arrow => guarded(|| arrow::read(file, place.clone())),
-            _ => plain(&path, format, file, manifest.as_ref()),
+            _ => plain(&path, format, file, manifest),
         };
-        Ok(Output { table: table.map_err(|error| error.within(&place))? })
+        Ok(Output { format, table: table.map_err(|error| error.within(&place))? })
     }
 
     /// How many numbers a vector has.
@@ -244,6 +220,10 @@ impl Output {
         self.table.layout.dtype
     }
 
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.table.layout
     }
@@ -254,8 +234,8 @@ impl Output {
 }
 
 /// Reads a format that has keys and vectors, and no rows for what failed: those come from `x.failed.txt`.
-fn plain(path: &Path, format: Format, file: File, manifest: Option<&Manifest>) -> Result<Table> {
-    let identity = manifest.map(|manifest| &manifest.identity);
+fn plain(path: &Path, format: Format, file: File, manifest: Option<Manifest>) -> Result<Table> {
+    let identity = manifest.as_ref().map(|manifest| &manifest.identity);
     let (rows, values, dtype) = if format.has_paths() {
         let mut vectors = numbers::Vectors::open(format, file, &companion(path, "paths"))?;
         let (values, dtype) = (vectors.values, vectors.dtype);
@@ -279,8 +259,9 @@ fn plain(path: &Path, format: Format, file: File, manifest: Option<&Manifest>) -
         )
     };
     let layout = Layout::of((values, dtype), &arrow_schema::Schema::empty(), identity)?;
-    let failures = failures::read(&companion(path, "failed"), manifest)?;
-    let rows = WithFailures::new(rows, failures);
+    let failures = Failures::open(companion(path, "failed"), manifest.as_ref())?;
+    let keys = manifest.map(|manifest| manifest.keys).unwrap_or_default();
+    let rows = WithFailures::new(rows, failures, keys);
     let rows = failures::batches(rows, layout.clone(), path.display().to_string());
     Ok(Table { layout, rows: Box::new(rows) })
 }
@@ -299,8 +280,9 @@ fn good_row((key, vector): (String, Vec<f32>)) -> Row {
 }
 
 /// A row of a picture that failed, of which only the reason is known.
-fn failed_row(Failure { key, status, reason, .. }: Failure) -> Row {
-    Row { key, content_hash: None, size: None, status, error: Some(reason), vector: None, columns: None }
+fn failed_row(key: &str, status: Status, reason: &str) -> Row {
+    let (key, error) = (key.to_string(), Some(reason.to_string()));
+    Row { key, content_hash: None, size: None, status, error, vector: None, columns: None }
 }
 
 /// `x.npy` -> `x.paths.txt`.

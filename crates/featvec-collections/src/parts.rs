@@ -31,8 +31,8 @@ use featvec::{Error, ErrorKind, Result};
 pub(crate) use index::key_hash;
 pub(crate) use part::{UNFINISHED, sync_folder, write_error};
 
-use crate::layout::{Columns, Layout, ORDINAL, identity_of, internal, listed};
-use crate::output::{Format, Output, columns, folder_of, real};
+use crate::layout::{Columns, Layout, ORDINAL, held_bytes, identity_of, internal, listed};
+use crate::output::{Output, columns, folder_of, real};
 use crate::verify::refuse_damage;
 use crate::{Identity, Manifest, Row, Status};
 use index::{Index, Place, Refusal};
@@ -43,7 +43,7 @@ use part::{Content, Part, PartReader};
 pub struct CommitEvery {
     /// So many rows; at most 65 535 count.
     pub rows: usize,
-    /// So many bytes of vectors, as 32-bit floats, and of other columns.
+    /// So many bytes of vectors, as 32-bit floats, and of carried columns.
     pub bytes: usize,
     /// So long after the last commit, once the next row comes.
     pub time: Duration,
@@ -182,7 +182,7 @@ impl Parts {
             let mut parts = Parts::open(&made, identity, carried, every)?;
             parts.refuse_other(&output, &manifest.identity, None)?;
             let opened = Output::open(&output)?;
-            if Format::of(&output).is_some_and(Format::has_failed_rows) {
+            if opened.format().has_failed_rows() {
                 parts.refuse_other(&output, &manifest.identity, Some(opened.layout().schema.fields()))?;
             }
             parts.committed = Instant::now();
@@ -327,6 +327,7 @@ impl Parts {
     /// [`ErrorKind::Argument`] for a key that has a row which did not fail, or a row that does not fit the others; those of
     /// [`Parts::commit`].
     pub fn append(&mut self, row: Row) -> Result<()> {
+        let row = self.layout.admit(row)?;
         let refused = |refusal| {
             let message = match refusal {
                 Refusal::Done => "it has a row already",
@@ -334,13 +335,12 @@ impl Parts {
             };
             Error::new(ErrorKind::Argument, &row.key, message)
         };
-        self.layout.check(&row)?;
         let ordinal = self.index.ordinal_for(&row.key).map_err(refused)?;
         // A part has no more rows than fit here; see below.
         let place =
             Place { part: self.parts.len() as u32, row: self.pending.len() as u16, status: row.status };
         self.index.insert(&row.key, row.content_hash, (ordinal, place)).map_err(refused)?;
-        self.pending_bytes += row.bytes();
+        self.pending_bytes += held_bytes(&row);
         self.pending.push((ordinal, row));
         let CommitEvery { rows, bytes, time } = self.every;
         if self.pending.len() >= rows || self.pending_bytes >= bytes || self.committed.elapsed() >= time {

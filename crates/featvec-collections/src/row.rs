@@ -32,14 +32,6 @@ impl Status {
     }
 }
 
-impl Row {
-    /// About how much memory its vector and its other columns take.
-    pub(crate) fn bytes(&self) -> usize {
-        let vector = self.vector.as_ref().map_or(0, |vector| size_of_val(&vector[..]));
-        vector + self.columns.as_ref().map_or(0, RecordBatch::get_array_memory_size)
-    }
-}
-
 /// What became of an [`Item`](crate::Item).
 #[derive(Clone, Debug)]
 pub struct Row {

@@ -120,7 +120,7 @@ pub struct Collection {
     places: Places,
     source: Option<Box<dyn Source>>,
     /// Items that were found and not yet asked for; of those with URLs the requests have been started.
-    ahead: VecDeque<Ahead>,
+    ahead: VecDeque<Item>,
     options: Arc<SourceOptions>,
 }
 
@@ -202,11 +202,12 @@ impl Collection {
         let mut wanted = |key: &str| shard.is_none_or(|shard| shard.holds(key)) && wanted(key);
         let parallel = self.options.opener.as_ref().map_or(1, |opener| opener.parallel().max(1));
         // Only requests are worth being ahead with: what is here would only take memory.
-        while self.ahead.len() < parallel && self.ahead.back().is_none_or(Ahead::is_request) {
+        let is_request = |item: &Item| matches!(item.content, Ok(Content::Coming(_)));
+        while self.ahead.len() < parallel && self.ahead.back().is_none_or(is_request) {
             let Some(draft) = self.next_draft(&mut wanted) else { break };
-            self.ahead.push_back(Ahead::start(draft, &self.options));
+            self.ahead.push_back(draft.start(&self.options));
         }
-        self.ahead.pop_front().map(Ahead::finish)
+        self.ahead.pop_front()
     }
 
     fn next_draft(&mut self, wanted: &mut Wanted<'_>) -> Option<Draft> {
@@ -387,39 +388,15 @@ impl Draft {
     fn failed(key: String, error: Error) -> Draft {
         Draft { key, content: Err(error), columns: None }
     }
-}
 
-/// An item, or one whose picture is on its way.
-enum Ahead {
-    Item(Item),
-    Request(Item, Fetch),
-}
-
-impl Ahead {
-    fn start(draft: Draft, options: &SourceOptions) -> Ahead {
-        let Draft { key, content, columns } = draft;
-        let item = |content| Item { key, content, columns };
-        match content {
-            Ok(Located::Here(content)) => Ahead::Item(item(Ok(content))),
-            Ok(Located::Url(url)) => match place::opener(options) {
-                Ok(opener) => {
-                    let fetch = opener.fetch(&url, options.max_picture_bytes);
-                    Ahead::Request(item(Ok(Content::Bytes(Vec::new()))), fetch)
-                }
-                Err(error) => Ahead::Item(item(Err(error))),
-            },
-            Err(error) => Ahead::Item(item(Err(error))),
-        }
-    }
-
-    fn is_request(&self) -> bool {
-        matches!(self, Ahead::Request(..))
-    }
-
-    fn finish(self) -> Item {
-        match self {
-            Ahead::Item(item) => item,
-            Ahead::Request(item, fetch) => Item { content: fetch().map(Content::Bytes), ..item },
-        }
+    /// The item, whose picture is asked for if it lies elsewhere.
+    fn start(self, options: &SourceOptions) -> Item {
+        let content = self.content.and_then(|located| match located {
+            Located::Here(content) => Ok(content),
+            Located::Url(url) => {
+                Ok(Content::Coming(place::opener(options)?.fetch(&url, options.max_picture_bytes)))
+            }
+        });
+        Item { key: self.key, content, columns: self.columns }
     }
 }

@@ -11,10 +11,11 @@ use featvec::module::DEFAULT;
 use featvec::plan::Mode;
 use featvec::{Error, Module};
 use featvec_collections::Format;
+use featvec_collections::output::refuse_overwriting;
 use featvec_collections::run::{self, Pipeline};
-use featvec_collections::sources::{self, Input, Shard, SourceOptions};
+use featvec_collections::sources::{self, Input, Place, Shard, SourceOptions};
 
-use crate::options::{self, ModuleArgs, PictureArgs, PrecisionArgs, path};
+use crate::options::{self, ModuleArgs, PictureArgs, PrecisionArgs};
 use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::talk::Talk;
 
@@ -142,7 +143,7 @@ impl Embed {
         let precision = self.precision.precision()?;
         let inputs = self.pictures.inputs()?;
         if let Some(output) = &self.output {
-            refuse_overwriting(&inputs, output)?;
+            refuse_overwriting(output, format, inputs.iter().filter_map(file))?;
         }
 
         let module = self.module.load_for(precision, self.pictures.prepare.size.is_some(), talk)?;
@@ -225,15 +226,10 @@ fn choose(asked: Option<Format>, target: Option<&Path>) -> Result<Format, Error>
     }
 }
 
-/// An output must not take the place of an input.
-fn refuse_overwriting(inputs: &[Input], output: &Path) -> Result<(), Error> {
-    let Ok(target) = output.canonicalize() else {
-        return Ok(());
-    };
-    let is_target =
-        |input: &Input| path(input).and_then(|path| path.canonicalize().ok()) == Some(target.clone());
-    if inputs.iter().any(is_target) {
-        return Err(wrong_usage(format!("{} is an input and cannot be the output too", output.display())));
+/// The file or folder on this machine that `input` is, or the list.
+fn file(input: &Input) -> Option<&Path> {
+    match input {
+        Input::Place(Place::Path(path)) | Input::List(Place::Path(path)) => Some(path),
+        _ => None,
     }
-    Ok(())
 }

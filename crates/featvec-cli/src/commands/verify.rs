@@ -4,11 +4,13 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
+use featvec::Error;
 use featvec_collections::verify;
 use serde_json::json;
 
 use crate::line;
 use crate::stop::{Outcome, Stop};
+use crate::talk::report;
 
 /// Verify outputs of embed against their manifests, and their vectors
 #[derive(Args)]
@@ -20,6 +22,8 @@ Examples:
 Verified are the bytes and SHA-256 of each file, the counts of rows, that no picture is there
 twice, and that each vector is finite, of the right length, and of length 1 where embed was told
 to normalize.
+
+An output that cannot be verified does not keep the others from it.
 
 Exit codes: 0 all sound, 1 some are not, 2 an output could not be verified.")]
 pub struct Verify {
@@ -35,8 +39,16 @@ pub struct Verify {
 impl Verify {
     pub fn run(self) -> Result<Outcome, Stop> {
         let mut unsound = 0;
+        let mut untold: Option<Error> = None;
         for output in &self.outputs {
-            let found = verify(output)?;
+            let found = match verify(output) {
+                Ok(found) => found,
+                Err(error) => {
+                    // The last one is reported by whoever called.
+                    untold.replace(error).iter().for_each(report);
+                    continue;
+                }
+            };
             unsound += usize::from(found.count > 0);
             let mut text = String::new();
             if self.json {
@@ -56,13 +68,16 @@ impl Verify {
                     .problems
                     .iter()
                     .for_each(|problem| text.push_str(&format!("\n  {}", line::shown(problem))));
-                let untold = found.count - found.problems.len() as u64;
-                if untold > 0 {
-                    text.push_str(&format!("\n  and {untold} more"));
+                let more = found.count - found.problems.len() as u64;
+                if more > 0 {
+                    text.push_str(&format!("\n  and {more} more"));
                 }
             }
             writeln!(stdout(), "{text}").map_err(Stop::from_stdout)?;
         }
-        Ok(Outcome::of(unsound))
+        match untold {
+            Some(error) => Err(error.into()),
+            None => Ok(Outcome::of(unsound)),
+        }
     }
 }

@@ -126,6 +126,7 @@ fn sample(inputs: &[Input], options: &SourceOptions, preparation: &Preparation) 
         let mut row = vec![0.0; height * width * 3];
         let prepared = item.content.and_then(|content| match content {
             Content::File(path) => preparation.prepare(&path, &mut row).map(drop),
+            Content::Coming(fetch) => preparation.prepare_bytes(&fetch()?, &mut row).map(drop),
             Content::Bytes(bytes) => preparation.prepare_bytes(&bytes, &mut row).map(drop),
             Content::Image(image) if image.data().len() == row.len() => {
                 row.copy_from_slice(image.data());

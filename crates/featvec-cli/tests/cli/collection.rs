@@ -118,7 +118,7 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_is_not() {
     desk.place_pictures(PICTURES);
     let mut random = Random(29);
     let mut kills = 0;
-    for output in ["a.parquet", "a.arrow", "a.npy", "a.safetensors", "a.csv", "a.jsonl", "a.txt"] {
+    for output in ["a.parquet", "b.arrow", "c.npy", "d.safetensors", "e.csv", "f.jsonl", "g.txt"] {
         let args = ["-q", "--commit-every", "8", "-o", output, "photos"];
         desk.embed(&args).exits(1);
         let whole = ["", "paths", "failed"].map(|what| {
@@ -145,10 +145,10 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_is_not() {
     }
     assert!(kills >= 15, "only {kills} runs were killed before they ended");
 
-    let keys: Vec<String> = lines(desk.path("a.paths.txt"));
+    let keys: Vec<String> = lines(desk.path("c.paths.txt"));
     assert_eq!(keys.len(), PICTURES - PICTURES / 20);
     assert!(keys.is_sorted(), "folders are walked in the order of names, and rows stay in it");
-    assert_eq!(array(desk.path("a.npy")).shape(), [keys.len(), 1024]);
+    assert_eq!(array(desk.path("c.npy")).shape(), [keys.len(), 1024]);
 }
 
 #[cfg(unix)]

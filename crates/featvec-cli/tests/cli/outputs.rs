@@ -126,7 +126,7 @@ fn what_does_not_belong_together_is_not_merged() {
     featvec([Path::new("merge"), "-o".as_ref(), Path::new("all.tiff"), &a])
         .exits(2)
         .says("let it end in .parquet");
-    featvec([Path::new("merge"), "-o".as_ref(), &a, &a]).exits(2).says("cannot be the result too");
+    featvec([Path::new("merge"), "-o".as_ref(), &a, &a]).exits(2).says("cannot be the output too");
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!all.exists() && !left.iter().any(|name| name.to_string_lossy().ends_with(".part")), "{left:?}");
 }
@@ -145,7 +145,27 @@ fn damage_is_found() {
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["sound"], false);
     featvec([Path::new("stats"), &b]).exits(2).says("other bytes than were written");
     fs::remove_file(Manifest::path_of(&a)).unwrap();
-    featvec([Path::new("verify"), &a]).exits(2).says("no manifest is there");
+    let c = folder.path().join("c.csv");
+    make(&c, &identity(), "1/1", &["5.jpg", "6.jpg"]);
+    let run = featvec([Path::new("verify"), &a, Path::new("nowhere.npy"), &c, &b]).exits(2);
+    assert!(run.stdout.contains("sound    ") && run.stdout.contains("unsound  "), "{}", run.stdout);
+    run.says("no manifest is there").says("nowhere.npy");
     featvec([Path::new("stats"), &a]).exits(0);
     featvec([Path::new("stats"), Path::new("nowhere.npy")]).exits(2).says("nowhere.npy");
+}
+
+#[test]
+fn inputs_are_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for list in ["list.txt", "x.paths.txt", "x.failed.txt", "x.npy.manifest.json"] {
+        fs::write(at(list), "a.jpg\n").unwrap();
+        let output = if list == "list.txt" { at(list) } else { at("x.npy") };
+        for input in [at(list), format!("@{}", at(list))] {
+            let run = featvec(["embed", "-o", &output, &input]).exits(2);
+            run.says(list).says("cannot be the output too");
+        }
+        assert_eq!(fs::read_to_string(at(list)).unwrap(), "a.jpg\n");
+        fs::remove_file(at(list)).unwrap();
+    }
 }

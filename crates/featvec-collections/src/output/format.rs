@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use featvec::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 
 /// How a table of vectors is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Apache Parquet: all columns.
     Parquet,
@@ -75,6 +77,11 @@ impl Format {
     /// Whether pictures that failed have rows; if not, `x.failed.txt` tells of them.
     pub fn has_failed_rows(self) -> bool {
         matches!(self, Format::Parquet | Format::Arrow)
+    }
+
+    /// Whether keys of rows with vectors are written as they are; if not, without their control characters.
+    pub(crate) fn holds_any_key(self) -> bool {
+        matches!(self, Format::Parquet | Format::Arrow | Format::Jsonl)
     }
 
     /// Whether keys are in `x.paths.txt`.

@@ -127,6 +127,26 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+/// The next line of `stream`, without its end; nothing if there is none, or it breaks off, or has more than `most` bytes.
+pub(super) fn bounded_line(stream: &mut impl BufRead, most: u64) -> io::Result<Option<String>> {
+    let mut line = String::new();
+    stream.take(most).read_line(&mut line)?;
+    Ok(line.pop().filter(|end| *end == '\n').map(|_| line))
+}
+
 fn numbers(text: &str, separator: char) -> Option<Vec<f32>> {
     text.split(separator).map(|number| number.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_whole_or_not_at_all() {
+        let mut lines = &b"one\n\ntoo long\n"[..];
+        let mut next = || bounded_line(&mut lines, 4).unwrap();
+        assert_eq!([next(), next(), next()], [Some("one".into()), Some(String::new()), None]);
+        assert_eq!(bounded_line(&mut &b"breaks off"[..], 100).unwrap(), None);
+    }
 }

@@ -7,17 +7,17 @@ use std::path::Path;
 use featvec::{DataType, Error, ErrorKind, Result, npy};
 use serde_json::{Map, Value, json};
 
+use super::lines::bounded_line;
 use super::staged::Staged;
 use super::{Batches, Format};
 use crate::Dtype;
+use crate::layout::MOST_VALUES;
 use crate::line;
 
 /// The name of the tensor.
 const TENSOR: &str = "vectors";
 /// Most bytes of a header of safetensors that is read.
 const MOST_HEADER_BYTES: u64 = 1 << 20;
-/// Most numbers of a vector that is read: twenty times what the largest endpoint has at 224x224.
-const MOST_VALUES: usize = 1 << 24;
 /// Most bytes of a key that is read.
 const MOST_KEY_BYTES: u64 = 1 << 20;
 
@@ -131,23 +131,13 @@ impl Vectors {
         }
         let vector = self.dtype.numbers(&bytes);
         let key = match &mut self.paths {
-            Some(paths) => key(paths)?,
+            Some(paths) => bounded_line(paths, MOST_KEY_BYTES)
+                .map_err(|error| Error::io("the names of its rows", error))?
+                .ok_or_else(|| Error::corrupt("", "fewer names than rows"))?,
             None => self.next.to_string(),
         };
         self.next += 1;
         Ok(Some((key, vector)))
-    }
-}
-
-fn key(paths: &mut impl BufRead) -> Result<String> {
-    let mut line = String::new();
-    paths
-        .take(MOST_KEY_BYTES)
-        .read_line(&mut line)
-        .map_err(|error| Error::io("the names of its rows", error))?;
-    match line.strip_suffix('\n') {
-        Some(key) => Ok(key.to_string()),
-        None => Err(Error::corrupt("", "fewer names than rows")),
     }
 }
 

@@ -46,7 +46,7 @@ impl<'a> Loader<'a> {
         let bytes = match &item.content {
             Ok(Content::Bytes(bytes)) => bytes.len(),
             Ok(Content::Image(image)) => size_of_val(image.data()),
-            Ok(Content::File(_)) | Err(_) => 0,
+            Ok(Content::File(_) | Content::Coming(_)) | Err(_) => 0,
         };
         (bytes as u64 > SMALL_FILE_BYTES).then(|| self.turn())
     }
@@ -60,6 +60,7 @@ impl<'a> Loader<'a> {
         let bytes = match content {
             Content::Image(image) => return Ok(Loaded::Image(image)),
             Content::Bytes(bytes) => bytes,
+            Content::Coming(fetch) => fetch()?,
             Content::File(path) => match read_picture(&path, limit.min(SMALL_FILE_BYTES)) {
                 Err(error) if error.kind() == ErrorKind::Limit => {
                     turn.get_or_insert_with(|| self.turn());

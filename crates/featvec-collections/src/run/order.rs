@@ -9,6 +9,7 @@ use arrow_array::RecordBatch;
 use featvec::image::{Orientation, Original};
 
 use super::{Event, Note, Sink, Summary};
+use crate::layout::held_bytes;
 use crate::{Row, Status};
 
 /// Bytes of rows that wait for one before them before workers take no more items.
@@ -253,7 +254,7 @@ impl Finished {
             Some(Known { vector: Ok(vector), .. }) if !self.event.is_copy => size_of_val(&vector[..]),
             _ => 0,
         };
-        vector + self.row.bytes() + ROW_BYTES
+        vector + held_bytes(&self.row) + ROW_BYTES
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
 use featvec::{Error, ErrorKind, Result};
 
 use super::columns::{self, free_name};
@@ -107,7 +108,12 @@ impl Rows {
     /// The row `row` of the table at `table` as an item.
     pub(super) fn draft(&self, row: usize, key: String, (table, most_bytes): (&Place, u64)) -> Draft {
         let content = located(&self.image, row, (table, most_bytes));
-        Draft { key, content, columns: self.columns.as_ref().map(|columns| columns.slice(row, 1)) }
+        // A slice would keep all of the batch.
+        let columns = self.columns.as_ref().map(|columns| concat_batches(&columns.schema(), [&columns.slice(row, 1)]));
+        match columns.transpose() {
+            Ok(columns) => Draft { key, content, columns },
+            Err(error) => Draft::failed(key, Error::unsupported("", error.to_string())),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 /// The share `i` of `n`, of the form `i/n`. Who holds a key depends on the key and `n` alone.
 ///
-/// Shares are counted from 1 to `n` or from 0 to `n - 1`, as the scheduler does: share 0 is share `n`.
+/// Shares are counted from 1 to `n` or from 0 to `n - 1`, as the scheduler does: share 0 is share `n`, and is called so.
 ///
 /// ```
 /// use featvec_collections::sources::Shard;
@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 /// assert_eq!(shards.iter().filter(|shard| shard.holds("photos/cat.jpg")).count(), 1);
 /// assert!("4/3".parse::<Shard>().is_err());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shard {
+    /// From 1 to `count`.
     index: u64,
     count: u64,
 }
@@ -30,6 +31,16 @@ impl Shard {
         let [a, b, c, d, e, f, g, h, ..] = hash;
         u64::from_le_bytes([a, b, c, d, e, f, g, h]) % self.count == self.index % self.count
     }
+
+    /// Of how many it is one.
+    pub(crate) fn count(self) -> u64 {
+        self.count
+    }
+
+    /// All shares of which it is one.
+    pub(crate) fn all(self) -> impl Iterator<Item = Shard> {
+        (1..=self.count).map(move |index| Shard { index, ..self })
+    }
 }
 
 impl FromStr for Shard {
@@ -38,6 +49,7 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Shard, Error> {
         let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match numbers {
+            Some((0, count)) if count > 0 => Ok(Shard { index: count, count }),
             Some((index, count)) if count > 0 && index <= count => Ok(Shard { index, count }),
             _ => Err(Error::new(ErrorKind::Argument, "", format!("{text:?} is no share"))
                 .with_hint("i/n is expected, with i from 1 to n, or from 0 to n-1: 3/16")),
@@ -89,5 +101,14 @@ mod tests {
             assert!(error.to_string().contains("i/n"), "{error}");
         }
         assert_eq!(shard("3/16").to_string(), "3/16");
+    }
+
+    #[test]
+    fn a_share_has_one_name() {
+        assert_eq!((shard("0/8"), shard("0/8").to_string()), (shard("8/8"), "8/8".to_string()));
+        assert_eq!(
+            shard("2/3").all().map(|shard| shard.to_string()).collect::<Vec<_>>(),
+            ["1/3", "2/3", "3/3"]
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! Files that are not what their names say.
 
-use std::fs;
+use std::fs::{self, File};
 
+use arrow_ipc::CompressionType;
+use arrow_ipc::reader::FileReader;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use featvec_collections::{Manifest, merge, stats, verify};
 use tempfile::tempdir;
 
@@ -71,6 +74,41 @@ fn absurd_sizes_are_refused_before_memory_is_taken() {
     }
     fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
     assert!(stats(&path).unwrap_err().to_string().contains("bytes long"));
+}
+
+#[test]
+fn compressed_batches_are_refused_before_they_are_unpacked() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("x.arrow");
+    make(&path, (0..4).map(row));
+    let whole = FileReader::try_new(File::open(&path).unwrap(), None).unwrap();
+    let (schema, batches) = (whole.schema(), whole.map(Result::unwrap).collect::<Vec<_>>());
+    fs::remove_file(Manifest::path_of(&path)).unwrap();
+    for (compression, wanted) in [(None, None), (Some(CompressionType::ZSTD), Some("a compressed batch"))] {
+        let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+        let file = File::create(&path).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, &schema, options).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.finish().unwrap();
+        let said = stats(&path).err().map(|error| error.to_string());
+        assert_eq!(said.is_some(), wanted.is_some());
+        assert!(
+            said.iter().all(|said| said.contains("x.arrow") && said.contains(wanted.unwrap())),
+            "{said:?}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_manifest_that_never_ends_is_refused() {
+    let folder = tempdir().unwrap();
+    let output = folder.path().join("x.npy");
+    make(&output, (0..3).map(row));
+    fs::remove_file(Manifest::path_of(&output)).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", Manifest::path_of(&output)).unwrap();
+    let error = verify(&output).unwrap_err().to_string();
+    assert!(error.contains("x.npy.manifest.json: not a plain file"), "{error}");
 }
 
 #[test]

@@ -13,10 +13,13 @@ use crate::support::{carried, every, files, identity, make, make_with, row};
 
 /// The rows `i` of 0..60 with `i % 3 == shard` as the output `path`.
 fn shard(path: &Path, shard: u32) {
+    shard_called(path, shard, &format!("{}/3", shard + 1));
+}
+
+fn shard_called(path: &Path, shard: u32, name: &str) {
     let mut parts = Parts::open(&Parts::folder_of(path), &identity(), &carried(), every(16)).unwrap();
     (0..60).filter(|i| i % 3 == shard).for_each(|i| parts.append(row(i)).unwrap());
-    let provenance =
-        Provenance { inputs: vec!["photos".into()], shard: Some(format!("{}/3", shard + 1)), seconds: 0.0 };
+    let provenance = Provenance { inputs: vec!["photos".into()], shard: Some(name.into()), seconds: 0.0 };
     assemble(&mut parts, path, Format::of(path).unwrap(), provenance).unwrap();
     parts.discard().unwrap();
 }
@@ -55,6 +58,40 @@ fn missing_shards_are_told() {
     assert_eq!(merged.missing, ["2/3"]);
     assert_eq!(merged.manifest.shard.as_deref(), Some("1/3, 3/3"));
     assert_eq!(merged.manifest.inputs, ["photos"]);
+}
+
+#[test]
+fn shards_counted_from_0_and_shards_merged_before_are_counted() {
+    let folder = tempdir().unwrap();
+    let [a, b, c, some, all] =
+        ["a", "b", "c", "some", "all"].map(|name| folder.path().join(format!("{name}.csv")));
+    for (shard, path) in [&a, &b, &c].into_iter().enumerate() {
+        shard_called(path, shard as u32, &format!("{shard}/3"));
+    }
+    let two = merged(&[a, b], &some).unwrap();
+    assert_eq!(
+        (two.manifest.shard.as_deref(), &two.missing[..]),
+        (Some("3/3, 1/3"), &["2/3".to_string()][..])
+    );
+    let three = merged(&[some.clone(), c], &all).unwrap();
+    assert_eq!((three.manifest.shard, three.missing.len()), (None, 0));
+
+    let other = folder.path().join("other.csv");
+    shard_called(&other, 2, "2/4");
+    let mixed = merged(&[some, other], &all).unwrap();
+    assert_eq!((mixed.manifest.shard.as_deref(), mixed.missing.len()), (Some("3/3, 1/3, 2/4"), 0));
+}
+
+#[test]
+fn no_file_of_an_output_that_is_merged_is_replaced() {
+    let folder = tempdir().unwrap();
+    let [a, b] = ["a.csv", "b.csv"].map(|name| folder.path().join(name));
+    make(&a, (0..5).map(row));
+    make(&b, (5..9).map(row));
+    let before = files(folder.path());
+    let error = merged(&[a, b], &folder.path().join("a.npy")).unwrap_err().to_string();
+    assert!(error.contains("a.failed.txt") && error.contains("it is an input"), "{error}");
+    assert!(files(folder.path()) == before);
 }
 
 #[test]
@@ -109,7 +146,7 @@ fn outputs_of_another_making_are_refused_with_what_differs() {
         assert!(!target.exists());
     }
     let text = merged(&[a.clone(), b], &a).unwrap_err().to_string();
-    assert!(text.contains("cannot be the result too"), "{text}");
+    assert!(text.contains("cannot be the output too"), "{text}");
 }
 
 #[test]

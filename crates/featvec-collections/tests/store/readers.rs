@@ -24,6 +24,10 @@ fn readers_of_other_people_find_every_value() {
         for target in targets(folder.path()).iter().filter(|target| Format::of(target) != Some(Format::Text))
         {
             make_with(target, &Identity { dtype, ..identity() }, rows());
+            for entry in std::fs::read_dir(target.parent().unwrap()).unwrap() {
+                let entry = entry.unwrap();
+                std::fs::rename(entry.path(), folder.path().join(entry.file_name())).unwrap();
+            }
         }
         let wanted =
             json!({"dtype": dtype.name(), "rows": rows().map(|row| wanted(row, dtype)).collect::<Vec<_>>()});

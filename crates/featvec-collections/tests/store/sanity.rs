@@ -58,6 +58,18 @@ fn a_sound_output_has_no_problems_and_others_have() {
 }
 
 #[test]
+fn what_16_bits_do_not_hold_fails_and_is_never_infinite() {
+    let folder = tempdir().unwrap();
+    let x = folder.path().join("x.npy");
+    let half = Identity { dtype: Dtype::F16, ..identity() };
+    let manifest = make_with(&x, &half, [with_vector(0, [65504.0; 6]), with_vector(1, [65520.0; 6])]);
+    assert_eq!([Status::Ok, Status::Undecodable].map(|status| manifest.count(status)), [1, 1]);
+    assert_eq!(verify(&x).unwrap().problems, Vec::<String>::new());
+    let failed = fs::read_to_string(folder.path().join("x.failed.txt")).unwrap();
+    assert!(failed.starts_with("1.jpg\t65520, ") && failed.contains("use --dtype f32"), "{failed}");
+}
+
+#[test]
 fn many_problems_are_counted() {
     let folder = tempdir().unwrap();
     let x = folder.path().join("x.arrow");

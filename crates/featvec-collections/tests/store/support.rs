@@ -92,13 +92,20 @@ pub fn finish(mut parts: Parts, path: &Path) -> Manifest {
     manifest
 }
 
-/// The files of a folder by name with their bytes; of manifests only what does not depend on time.
+/// The files of a folder, and of those in it, by name with their bytes; of manifests only what does not depend on time.
 pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), content(path)))
-        .collect();
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            files.extend(
+                self::files(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)),
+            );
+        } else {
+            files.push((name, content(path)));
+        }
+    }
     files.sort();
     files
 }
@@ -112,9 +119,12 @@ fn content(path: PathBuf) -> Vec<u8> {
     text.lines().filter(|line| !line.contains("\"seconds\"")).collect::<Vec<_>>().join("\n").into_bytes()
 }
 
-/// A file for each format, in a folder.
+/// A file for each format, in a folder of its own: the lists beside them have the same names.
 pub fn targets(folder: &Path) -> Vec<PathBuf> {
-    ["parquet", "arrow", "npy", "safetensors", "csv", "jsonl", "txt"]
-        .map(|ending| folder.join(format!("x.{ending}")))
-        .to_vec()
+    let target = |ending| {
+        let own = folder.join(ending);
+        std::fs::create_dir_all(&own).unwrap();
+        own.join(format!("x.{ending}"))
+    };
+    ["parquet", "arrow", "npy", "safetensors", "csv", "jsonl", "txt"].map(target).to_vec()
 }
