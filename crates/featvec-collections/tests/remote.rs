@@ -1,6 +1,7 @@
 //! Pictures, shards and folders from servers that stall, break off, refuse and lie.
 #![cfg(feature = "object-store")]
 
+mod common;
 #[path = "../../featvec/tests/support/server.rs"]
 mod server;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use common::arrived;
 use featvec::{Error, ErrorKind, Result};
 use featvec_collections::remote::{Environment, Location, Remote, RemoteOnDemand, RemoteOptions, Timeouts};
 use featvec_collections::sources::{Input, SourceOptions, open};
@@ -794,13 +796,4 @@ fn web_servers_that_speak_webdav_are_listed() {
     let server = Server::with(reply("405 Method Not Allowed", &[], b""));
     let error = keys(&remote(), &server.url("p/")).unwrap_err();
     assert_says(&error, ErrorKind::Io, &["405", "write the addresses of the files to a list"]);
-}
-
-/// `item` once its bytes are here.
-fn arrived(item: Item) -> Item {
-    let content = match item.content {
-        Ok(Content::Coming(fetch)) => fetch().map(Content::Bytes),
-        content => content,
-    };
-    Item { content, ..item }
 }

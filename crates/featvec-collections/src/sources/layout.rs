@@ -109,7 +109,8 @@ impl Rows {
     pub(super) fn draft(&self, row: usize, key: String, (table, most_bytes): (&Place, u64)) -> Draft {
         let content = located(&self.image, row, (table, most_bytes));
         // A slice would keep all of the batch.
-        let columns = self.columns.as_ref().map(|columns| concat_batches(&columns.schema(), [&columns.slice(row, 1)]));
+        let columns =
+            self.columns.as_ref().map(|columns| concat_batches(&columns.schema(), [&columns.slice(row, 1)]));
         match columns.transpose() {
             Ok(columns) => Draft { key, content, columns },
             Err(error) => Draft::failed(key, Error::unsupported("", error.to_string())),

@@ -47,6 +47,7 @@ impl Files {
     pub fn short_item(&self, item: &Item) -> String {
         let content = match &item.content {
             Ok(Content::File(_)) => "a file".to_owned(),
+            Ok(Content::Coming(_)) => "on its way".to_owned(),
             Ok(Content::Bytes(bytes)) if bytes.len() > 40 => format!("{} bytes", bytes.len()),
             Ok(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
             Ok(Content::Image(image)) => format!("{:?} {:?}", image.shape(), image.data()),
@@ -76,7 +77,7 @@ pub fn place(path: impl AsRef<Path>) -> Input {
 }
 
 pub fn items(collection: &mut Collection) -> Vec<Item> {
-    std::iter::from_fn(|| collection.next(&mut |_| true)).collect()
+    std::iter::from_fn(|| collection.next(&mut |_| true)).map(arrived).collect()
 }
 
 /// The only error of the file or folder `name`.
@@ -124,4 +125,13 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// `item` once its bytes are here.
+pub fn arrived(item: Item) -> Item {
+    let content = match item.content {
+        Ok(Content::Coming(fetch)) => fetch().map(Content::Bytes),
+        content => content,
+    };
+    Item { content, ..item }
 }
