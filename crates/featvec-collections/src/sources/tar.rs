@@ -314,3 +314,17 @@ impl Members {
             .filter(|text| !text.contains('\0')))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_keeps_the_first_text_of_a_column_and_so_many_bytes() {
+        let member = |name: &str, length| Member::new(name.to_owned(), length, false);
+        let texts = vec![("txt".to_owned(), "first".to_owned())];
+        let sample = Sample { texts, text_bytes: MOST_TEXTS_BYTES - 10, ..Sample::default() };
+        assert!(!sample.lacks(&member("s.txt", 1)));
+        assert!(sample.lacks(&member("s.cls", 10)) && !sample.lacks(&member("s.cls", 11)));
+    }
+}
