@@ -25,13 +25,13 @@ use featvec::{Error, Result};
 
 pub use format::Format;
 pub(crate) use staged::folder_of;
-pub use taken::refuse_overwriting;
+pub use taken::{files_of, refuse_overwriting};
 
 use crate::guard::guarded;
 use crate::layout::{Columns, Layout, internal};
 use crate::line;
 use crate::manifest::{Manifest, Provenance};
-use crate::parts::Parts;
+use crate::parts::{Parts, beside};
 use crate::{Dtype, Row, Status};
 use even::Even;
 use failures::{Failures, WithFailures};
@@ -83,7 +83,6 @@ pub(crate) fn write(
     place: &Place<'_>,
 ) -> Result<Manifest> {
     let &Place { target, format, scratch } = place;
-    refuse_overwriting(target, format, [])?;
     manifest.format = Some(format);
     let create = |target: &Path| Staged::create(scratch, target);
     let mut rows = Even::new(rows, layout);
@@ -233,7 +232,7 @@ impl Output {
     }
 }
 
-/// Reads a format that has keys and vectors, and no rows for what failed: those come from `x.failed.txt`.
+/// Reads a format that has keys and vectors, and no rows for what failed: those come from the list beside it.
 fn plain(path: &Path, format: Format, file: File, manifest: Option<Manifest>) -> Result<Table> {
     let identity = manifest.as_ref().map(|manifest| &manifest.identity);
     let (rows, values, dtype) = if format.has_paths() {
@@ -285,9 +284,15 @@ fn failed_row(key: &str, status: Status, reason: &str) -> Row {
     Row { key, content_hash: None, size: None, status, error, vector: None, columns: None }
 }
 
-/// `x.npy` -> `x.paths.txt`.
+/// The list of `what` (`paths`, `failed`) beside an output: `x.paths.txt` of `x.npy`, `x.csv.failed.txt` of `x.csv`, so that
+/// outputs of several formats may lie beside each other.
 pub(crate) fn companion(target: &Path, what: &str) -> PathBuf {
-    target.with_extension(format!("{what}.txt"))
+    let list = format!("{what}.txt");
+    if target.extension().is_some_and(|extension| extension == "npy") {
+        target.with_extension(list)
+    } else {
+        beside(target, &list)
+    }
 }
 
 /// `path`, or what it points to if it is a symbolic link: links stay links.

@@ -104,7 +104,7 @@ impl Parts {
         let layout = Layout::new(identity, carried)?;
         let at = |error| Error::io(folder.display().to_string(), error);
         let _ = fs::remove_dir_all(discarded(folder));
-        fs::create_dir_all(folder).and_then(|()| sync_folder(&folder_of(folder))).map_err(at)?;
+        fs::create_dir_all(folder).and_then(|()| sync_folder(folder_of(folder))).map_err(at)?;
         let lock = lock(folder)?;
         let mut parts = Vec::new();
         for entry in fs::read_dir(folder).map_err(at)? {
@@ -193,7 +193,7 @@ impl Parts {
             parts.commit()?;
             Parts::remove(&folder)?;
             fs::rename(&made, &folder)
-                .and_then(|()| sync_folder(&folder_of(&folder)))
+                .and_then(|()| sync_folder(folder_of(&folder)))
                 .map_err(|error| Error::io(folder.display().to_string(), error))?;
         }
         Parts::open(&folder, identity, carried, every)
@@ -396,7 +396,7 @@ impl Parts {
     pub fn discard(self) -> Result<()> {
         let discarded = discarded(&self.folder);
         fs::rename(&self.folder, &discarded)
-            .and_then(|()| sync_folder(&folder_of(&self.folder)))
+            .and_then(|()| sync_folder(folder_of(&self.folder)))
             .and_then(|()| fs::remove_dir_all(&discarded))
             .map_err(|error| Error::io(self.folder.display().to_string(), error))?;
         drop(self.lock);

@@ -20,6 +20,7 @@ mod input;
 mod kind;
 mod layout;
 mod list;
+mod lost;
 mod names;
 mod parquet;
 mod pattern;

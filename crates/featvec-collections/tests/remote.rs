@@ -190,7 +190,7 @@ fn what_needs_no_network_does_not_fail_for_want_of_it() {
     let options = SourceOptions { opener: Some(Arc::new(remote)), ..SourceOptions::default() };
     let mut collection = open(&inputs, &options).unwrap();
     assert!(collection.next(&mut |_| true).unwrap().content.is_ok());
-    let error = collection.next(&mut |_| true).unwrap().content.unwrap_err();
+    let error = arrived(collection.next(&mut |_| true).unwrap()).content.unwrap_err();
     assert_says(&error, ErrorKind::Io, &["certificates.pem"]);
 }
 

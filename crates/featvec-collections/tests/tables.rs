@@ -242,7 +242,7 @@ fn damage_costs_a_row_group_or_a_batch() {
     let batch = RecordBatch::try_from_iter([("image", image)]).unwrap();
     // Pages without compression, so that their bytes can be found; a page's header is just before.
     let plain = WriterProperties::builder()
-        .set_max_row_group_row_count(Some(1))
+        .set_max_row_group_row_count(Some(2))
         .set_dictionary_enabled(false)
         .build();
     let mut bytes = parquet(&batch, plain);
@@ -251,9 +251,10 @@ fn damage_costs_a_row_group_or_a_batch() {
     bytes[at - 4..at].copy_from_slice(&[0xff; 4]);
     files.write("a.parquet", bytes);
     let lines = files.items("a.parquet", &default());
-    assert_eq!(lines[0], "a.parquet#0 | first row");
-    assert!(lines[1].starts_with("a.parquet: row group 1 | ! "), "{lines:?}");
-    assert_eq!(lines[2], "a.parquet#2 | third row");
+    // What was to be read with it is lost, too.
+    assert!(lines[0].starts_with("a.parquet#0 | ! row group 0: "), "{lines:?}");
+    assert!(lines[1].starts_with("a.parquet#1 | ! row group 0: "), "{lines:?}");
+    assert_eq!(lines[2..], ["a.parquet#2 | third row"]);
 
     let batches: Vec<_> = (0..3).map(|row| batch.slice(row, 1)).collect();
     let mut bytes = arrow_stream(&batches);
@@ -264,7 +265,7 @@ fn damage_costs_a_row_group_or_a_batch() {
     files.write("a.arrow", bytes);
     let lines = files.items("a.arrow", &default());
     assert_eq!(lines[0], "a.arrow#0 | first row");
-    assert!(lines[1].starts_with("a.arrow: batch 1 | ! "), "{lines:?}");
+    assert!(lines[1].starts_with("a.arrow#1 | ! batch 1: "), "{lines:?}");
     assert_eq!(lines[2], "a.arrow#2 | third row");
 }
 
@@ -291,7 +292,9 @@ fn a_cut_stream_gives_the_batches_before() {
     files.write("a.arrow", &bytes[..bytes.len() - 40]);
     let lines = files.items("a.arrow", &default());
     assert_eq!(lines[..2], ["a.arrow#0 | p0 | 10 | k0", "a.arrow#1 | p1 | null | k1"]);
-    assert!(lines[2].starts_with("a.arrow | ! the file breaks off"), "{lines:?}");
+    assert!(lines[2].starts_with("a.arrow | ! batch 1: the file breaks off"), "{lines:?}");
+    let lost = |row| format!("a.arrow#{row} | ! batch 1: the file breaks off");
+    assert!((2..5).all(|row| lines[row + 1].starts_with(&lost(row))) && lines.len() == 6, "{lines:?}");
 }
 
 #[test]
@@ -309,7 +312,7 @@ fn what_is_beyond_the_limit_is_refused_before_it_is_read() {
     for (name, place) in [("a.parquet", "row group"), ("a.arrow", "batch")] {
         let lines = files.items(name, &options);
         assert_eq!(lines[0], format!("{name}#0 | small"));
-        assert!(lines[1].starts_with(&format!("{name}: {place} 1 | ! a ")), "{lines:?}");
+        assert!(lines[1].starts_with(&format!("{name}#1 | ! {place} 1: a ")), "{lines:?}");
         assert!(lines[1].contains("the limit is 5000 (--max-memory raises it"), "{lines:?}");
         assert_eq!(lines[2], format!("{name}#2 | small too"));
     }
@@ -387,6 +390,6 @@ fn a_page_of_gzip_that_unpacks_to_more_than_it_says_is_refused_before_it_does() 
         bytes[7..10].copy_from_slice(&[0xd0, 0x8f, 0x01]);
         files.write("a.parquet", &bytes);
         let lines = files.items("a.parquet", &default());
-        assert!(lines[0].contains("row group 0 | ! a page of 9192 bytes that unpacks to more"), "{lines:?}");
+        assert!(lines[0].contains("row group 0: a page of 9192 bytes that unpacks to more"), "{lines:?}");
     }
 }

@@ -3,6 +3,7 @@
 mod collect;
 mod lines;
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,10 @@ use clap::Args;
 use featvec::module::DEFAULT;
 use featvec::plan::Mode;
 use featvec::{Error, Module};
-use featvec_collections::Format;
-use featvec_collections::output::refuse_overwriting;
+use featvec_collections::output::{files_of, refuse_overwriting};
 use featvec_collections::run::{self, Pipeline};
 use featvec_collections::sources::{self, Input, Place, Shard, SourceOptions};
+use featvec_collections::{Format, Parts};
 
 use crate::options::{self, ModuleArgs, PictureArgs, PrecisionArgs};
 use crate::stop::{Outcome, Stop, wrong_usage};
@@ -32,9 +33,10 @@ Examples:
 With -o nothing is lost: what is computed is committed to FILE.parts every few seconds, and after
 Ctrl-C, a crash, a full disk or a power cut the same command goes on where it was. Each key has one
 row. A picture that cannot be read or decoded stops nothing: it gets a row with its status and error
-(.parquet, .arrow) or a line in x.failed.txt (other formats), and the exit code is 1; the same
-command with --retry-failed tries it again. With -o x.npy and x.safetensors the names of the rows are
-in x.paths.txt. Beside the output is FILE.manifest.json: see `featvec verify` and `featvec merge`.
+(.parquet, .arrow) or a line in a list of failures (other formats), and the exit code is 1; the same
+command with --retry-failed tries it again. With -o x.npy the lists are x.paths.txt and x.failed.txt,
+with others x.csv.failed.txt and so on. Beside the output is FILE.manifest.json: see `featvec verify`
+and `featvec merge`.
 
 A .npy input is a batch [n,h,w,3], float32 in [0,1] or uint8, and is taken without preset.
 With --tags train a vector depends on all pictures of its batch: see --batch.")]
@@ -108,7 +110,7 @@ enum FormatChoice {
     Parquet,
     /// An Arrow IPC file (Feather) with the same columns
     Arrow,
-    /// A tensor `vectors`; the paths go to x.paths.txt
+    /// A tensor `vectors`; the paths go to x.safetensors.paths.txt
     Safetensors,
 }
 
@@ -151,7 +153,8 @@ impl Embed {
         let preparation = self.pictures.prepare.preparation(&module)?;
         let limits = self.module.load.fetch.limits();
         let options = self.pictures.sources.options(&inputs, &preparation, limits)?;
-        let options = SourceOptions { shard: self.shard, ..options };
+        let passed_over = self.output.iter().flat_map(|output| own_files(output, format)).collect();
+        let options = SourceOptions { shard: self.shard, passed_over, ..options };
         self.precision.calibrate(&module, (&inputs, &options), &preparation, talk)?;
         let pipeline = Pipeline {
             module: &module,
@@ -189,6 +192,17 @@ impl Task<'_> {
     fn open(&self) -> Result<sources::Collection, Error> {
         sources::open(&self.inputs, &self.options)
     }
+}
+
+/// What a run that writes `output` makes, which is no input of it when it goes on.
+fn own_files(output: &Path, format: Format) -> Vec<PathBuf> {
+    let target = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+    let files = files_of(&target, format).into_iter().chain([Parts::folder_of(&target)]);
+    let whole = |file: PathBuf| {
+        let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        Some(fs::canonicalize(folder).ok()?.join(file.file_name()?))
+    };
+    files.filter_map(whole).collect()
 }
 
 /// How many pictures go through the network at once where nobody says.

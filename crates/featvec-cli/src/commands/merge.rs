@@ -23,7 +23,7 @@ The rows of one output come after those of the other, in the order given. Each o
 manifest that embed wrote beside it. Refused are outputs that are damaged, outputs made with
 different modules or options, and a picture that has a different row in two of them; a row that
 is the same in several is taken once. Pictures that failed are rows in .parquet and .arrow; of
-the other formats they are in x.failed.txt.
+the other formats they are in a list beside it.
 
 Exit codes: 0 merged, 1 merged and a shard is missing, 2 refused.")]
 pub struct Merge {

@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use featvec_collections::Format;
+use featvec_collections::output::files_of;
+
 use super::support::{Run, array, lines, program, run, shared};
 
 /// A folder with pictures, and a module that loads quickly.
@@ -118,13 +121,16 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_is_not() {
     desk.place_pictures(PICTURES);
     let mut random = Random(29);
     let mut kills = 0;
-    for output in ["a.parquet", "b.arrow", "c.npy", "d.safetensors", "e.csv", "f.jsonl", "g.txt"] {
+    for output in ["x.parquet", "x.arrow", "x.npy", "x.safetensors", "x.csv", "x.jsonl", "x.txt"] {
         let args = ["-q", "--commit-every", "8", "-o", output, "photos"];
+        let files = files_of(&desk.path(output), Format::of(output.as_ref()).unwrap());
+        // Its manifest tells how long it took.
+        let written = || {
+            let files = files.iter().filter(|file| file.extension() != Some("json".as_ref()));
+            files.map(|file| fs::read(file).ok()).collect::<Vec<_>>()
+        };
         desk.embed(&args).exits(1);
-        let whole = ["", "paths", "failed"].map(|what| {
-            let path = desk.path(output);
-            fs::read(if what.is_empty() { path } else { path.with_extension(format!("{what}.txt")) }).ok()
-        });
+        let whole = written();
         assert!(
             !desk.path(&format!("{output}.parts")).exists(),
             "the parts of a complete output are removed"
@@ -137,18 +143,14 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_is_not() {
             kills += usize::from(!child.wait().unwrap().success());
         }
         desk.embed(&args).exits(1);
-        let resumed = ["", "paths", "failed"].map(|what| {
-            let path = desk.path(output);
-            fs::read(if what.is_empty() { path } else { path.with_extension(format!("{what}.txt")) }).ok()
-        });
-        assert!(whole[0].is_some() && whole == resumed, "{output}");
+        assert!(whole[0].is_some() && whole == written(), "{output}");
     }
     assert!(kills >= 15, "only {kills} runs were killed before they ended");
 
-    let keys: Vec<String> = lines(desk.path("c.paths.txt"));
+    let keys: Vec<String> = lines(desk.path("x.paths.txt"));
     assert_eq!(keys.len(), PICTURES - PICTURES / 20);
     assert!(keys.is_sorted(), "folders are walked in the order of names, and rows stay in it");
-    assert_eq!(array(desk.path("c.npy")).shape(), [keys.len(), 1024]);
+    assert_eq!(array(desk.path("x.npy")).shape(), [keys.len(), 1024]);
 }
 
 #[cfg(unix)]
@@ -223,6 +225,23 @@ fn what_failed_is_tried_again_when_asked_for() {
     desk.embed(&[&args[..], &["--retry-failed"]].concat()).exits(0).says("7 done, 0 failed");
     desk.embed(&["-o", "y.parquet", "photos", "gone.bmp"]).exits(0);
     assert!(fs::read(desk.path("x.parquet")).unwrap() == fs::read(desk.path("y.parquet")).unwrap());
+}
+
+#[test]
+fn what_a_run_has_made_is_no_input_when_it_goes_on() {
+    let Some(desk) = Desk::new() else { return };
+    desk.write("a.bmp", &bitmap(1, [32, 32]));
+    desk.write("b.bmp", &bitmap(2, [32, 32]));
+    desk.embed(&["-o", "undisturbed.parquet", "a.bmp", "b.bmp"]).exits(0);
+    let whole = fs::read(desk.path("undisturbed.parquet")).unwrap();
+    fs::remove_file(desk.path("undisturbed.parquet")).unwrap();
+    fs::remove_file(desk.path("undisturbed.parquet.manifest.json")).unwrap();
+    desk.write("x.parquet.parts/lock", b"");
+    desk.write("x.parquet.manifest.json", b"{}");
+    desk.embed(&["-o", "x.parquet", "a.bmp", "b.bmp", "x.parquet.parts"]).exits(0);
+    assert!(fs::read(desk.path("x.parquet")).unwrap() == whole);
+    desk.embed(&["-o", "x.parquet", "*"]).exits(0);
+    assert!(fs::read(desk.path("x.parquet")).unwrap() == whole);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Pictures that failed, of outputs that have no rows for them: `x.failed.txt` has their keys and the reasons, the
+//! Pictures that failed, of outputs that have no rows for them: the list beside it has their keys and the reasons, the
 //! manifest their places among the rows.
 
 use std::collections::BTreeMap;

@@ -15,7 +15,7 @@ pub enum Format {
     Arrow,
     /// A numpy array; keys in `x.paths.txt`.
     Npy,
-    /// A tensor `vectors`; keys in `x.paths.txt`.
+    /// A tensor `vectors`; keys in `x.safetensors.paths.txt`.
     Safetensors,
     /// Comma-separated values: keys and vectors.
     Csv,
@@ -74,7 +74,7 @@ impl Format {
         })
     }
 
-    /// Whether pictures that failed have rows; if not, `x.failed.txt` tells of them.
+    /// Whether pictures that failed have rows; if not, a list beside it tells of them.
     pub fn has_failed_rows(self) -> bool {
         matches!(self, Format::Parquet | Format::Arrow)
     }
@@ -84,7 +84,7 @@ impl Format {
         matches!(self, Format::Parquet | Format::Arrow | Format::Jsonl)
     }
 
-    /// Whether keys are in `x.paths.txt`.
+    /// Whether keys are in a list beside it.
     pub(crate) fn has_paths(self) -> bool {
         matches!(self, Format::Npy | Format::Safetensors)
     }

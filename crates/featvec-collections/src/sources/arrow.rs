@@ -15,6 +15,7 @@ use featvec_formats::Skip;
 
 use super::columns;
 use super::layout::{Layout, Rows};
+use super::lost::Lost;
 use super::place::Place;
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked, broken};
@@ -42,6 +43,7 @@ pub(super) struct Arrow {
     next_batch: u64,
     /// The batch being given, and the rows of it that are wanted.
     rows: Option<(Rows, std::vec::IntoIter<u64>, u64)>,
+    lost: Option<Lost>,
     is_over: bool,
 }
 
@@ -58,14 +60,15 @@ impl Arrow {
             rows_before: 0,
             next_batch: 0,
             rows: None,
+            lost: None,
             is_over: false,
         })
     }
 
-    /// Reads the next batch of which a row is wanted.
+    /// Reads the next batch of which a row is wanted. The rows of one that cannot be used are lost.
     ///
     /// # Errors
-    /// A batch that cannot be used; if what comes after it cannot be told apart either, it is the last.
+    /// What comes after cannot be told apart, so it is over.
     fn advance(&mut self, wanted: &mut Wanted<'_>) -> Result<()> {
         let Some((rows, body)) = self.batches.header().inspect_err(|_| self.is_over = true)? else {
             self.is_over = true;
@@ -79,12 +82,22 @@ impl Arrow {
         if wanted.is_empty() {
             return self.batches.skip(body).inspect_err(|_| self.is_over = true);
         }
-        let batch = self.batches.decode(body).inspect_err(|_| self.is_over = self.batches.is_lost)?;
-        if batch.num_rows() as u64 != rows {
-            return Err(Error::corrupt("", "another number of rows than it says"));
+        let decoded = self.batches.decode(body).and_then(|batch| match batch.num_rows() as u64 == rows {
+            true => guarded(|| self.layout.rows(&batch, &self.wanted_columns)),
+            false => Err(Error::corrupt("", "another number of rows than it says")),
+        });
+        let wanted = wanted.into_iter();
+        match decoded {
+            Ok(rows) => self.rows = Some((rows, wanted, first)),
+            Err(error) => {
+                let error = error.within(&format!("batch {}", self.next_batch - 1));
+                let lost = self.lost.insert(Lost::new(wanted, error));
+                self.is_over = self.batches.is_lost;
+                if self.is_over {
+                    return Err(lost.error());
+                }
+            }
         }
-        let rows = guarded(|| self.layout.rows(&batch, &self.wanted_columns))?;
-        self.rows = Some((rows, wanted.into_iter(), first));
         Ok(())
     }
 }
@@ -92,6 +105,9 @@ impl Arrow {
 impl Source for Arrow {
     fn next(&mut self, wanted: &mut Wanted<'_>) -> Option<Draft> {
         loop {
+            if let Some(draft) = self.lost.as_mut().and_then(|lost| lost.next(&self.key)) {
+                return Some(draft);
+            }
             if let Some((rows, numbers, first)) = &mut self.rows {
                 if let Some(row) = numbers.next() {
                     let key = format!("{}#{row}", self.key);
@@ -103,14 +119,10 @@ impl Source for Arrow {
             if self.is_over {
                 return None;
             }
-            if let Err(error) = self.advance(wanted) {
-                let key = match self.is_over {
-                    true => self.key.clone(),
-                    false => format!("{}: batch {}", self.key, self.next_batch.saturating_sub(1)),
-                };
-                if wanted(&key) {
-                    return Some(Draft::failed(key, error));
-                }
+            if let Err(error) = self.advance(wanted)
+                && wanted(&self.key)
+            {
+                return Some(Draft::failed(self.key.clone(), error));
             }
         }
     }

@@ -19,6 +19,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::columns;
 use super::layout::{Layout, Rows};
+use super::lost::Lost;
 use super::place::Place;
 use super::stream::Seekable;
 use super::unpack::broken;
@@ -50,12 +51,13 @@ pub(super) struct Parquet {
     /// Rows in the groups before.
     rows_before: u64,
     group: Option<Group>,
+    lost: Option<Lost>,
 }
 
 /// A row group being read.
 struct Group {
     name: String,
-    reader: ParquetRecordBatchReader,
+    reader: Result<ParquetRecordBatchReader>,
     /// The numbers of the rows that are wanted and were not given yet.
     wanted: std::vec::IntoIter<u64>,
     /// The rows that were decoded last, and how many of them were given.
@@ -77,6 +79,7 @@ impl Parquet {
             next_group: 0,
             rows_before: 0,
             group: None,
+            lost: None,
         })
     }
 
@@ -125,7 +128,7 @@ impl Parquet {
                 }
             };
             builder.build().map_err(|error| self.file.explain(error))
-        })?;
+        });
         let name = format!("row group {index}");
         Ok(Some(Group { name, reader, wanted: wanted.into_iter(), rows: None }))
     }
@@ -135,12 +138,14 @@ impl Group {
     /// The next row that was wanted.
     ///
     /// # Errors
-    /// A damaged group; nothing comes after it.
+    /// A damaged group; nothing comes after it, and what is `wanted` is lost.
     fn next(&mut self, file: &Parquet) -> Result<Option<Draft>> {
+        let reader =
+            self.reader.as_mut().map_err(|error| std::mem::replace(error, Error::corrupt("", "")))?;
         while self.rows.as_ref().is_none_or(|(_, count, given)| count == given) {
             file.file.opened().batch_bytes = 0;
             let Some(batch) =
-                guarded(|| self.reader.next().transpose().map_err(|error| file.file.explain(error)))?
+                guarded(|| reader.next().transpose().map_err(|error| file.file.explain(error)))?
             else {
                 return match self.wanted.len() {
                     0 => Ok(None),
@@ -160,6 +165,9 @@ impl Group {
 impl Source for Parquet {
     fn next(&mut self, wanted: &mut Wanted<'_>) -> Option<Draft> {
         loop {
+            if let Some(draft) = self.lost.as_mut().and_then(|lost| lost.next(&self.key)) {
+                return Some(draft);
+            }
             let (name, error) = match self.group.take() {
                 Some(mut group) => match group.next(self) {
                     Ok(Some(draft)) => {
@@ -167,6 +175,10 @@ impl Source for Parquet {
                         return Some(draft);
                     }
                     Ok(None) => continue,
+                    Err(error) if group.wanted.len() > 0 => {
+                        self.lost = Some(Lost::new(group.wanted, error.within(&group.name)));
+                        continue;
+                    }
                     Err(error) => (group.name, error),
                 },
                 None if self.next_group < self.metadata.metadata().num_row_groups() => {

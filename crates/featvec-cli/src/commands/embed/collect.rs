@@ -8,7 +8,7 @@ use featvec::plan::Mode;
 use featvec::{Error, ErrorKind, Precision};
 use featvec_collections::run::{Resumed, Sink};
 use featvec_collections::sources::Collection;
-use featvec_collections::{CommitEvery, Dtype, Identity, Parts, Provenance, Status, assemble};
+use featvec_collections::{CommitEvery, Dtype, Identity, Parts, Provenance, Status, assemble, hex};
 
 use super::lines::list;
 use super::{DtypeChoice, Embed, Task};
@@ -174,8 +174,4 @@ fn leave(parts: Parts, folder: &Path, talk: &Talk) {
         // Nothing is lost if that fails.
         let _ = parts.discard();
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
