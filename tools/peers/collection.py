@@ -25,7 +25,9 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import environment  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -47,19 +49,6 @@ def parse_args():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def enter_environment():
-    """Goes on in an environment with the peers, which is made where there is none of these versions."""
-    folder = SCRATCH / "venv"
-    python, installed = folder / "bin/python", folder / "requirements.txt"
-    if pathlib.Path(sys.prefix) == folder:
-        return
-    if not installed.exists() or installed.read_text() != REQUIREMENTS.read_text():
-        venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", REQUIREMENTS], check=True)
-        installed.write_text(REQUIREMENTS.read_text())
-    os.execv(python, [python, *sys.argv])
 
 
 def large_photos(folder, count):
@@ -168,7 +157,7 @@ class Featvec:
 def main():
     args = parse_args()
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    enter_environment()
+    environment.enter(SCRATCH / "venv", REQUIREMENTS)
     args.module = unpacked(args.module)
     if args.serve:
         return serve(args)

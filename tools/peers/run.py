@@ -20,7 +20,9 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import environment  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -42,19 +44,6 @@ def parse_args():
     parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--print", action="store_true")
     return parser.parse_args()
-
-
-def enter_environment():
-    """Goes on in an environment with the peers, which is made where there is none of these versions."""
-    folder, requirements = SCRATCH / "venv", HERE / "requirements.txt"
-    python, installed = folder / "bin/python", folder / "requirements.txt"
-    if pathlib.Path(sys.prefix) == folder:
-        return
-    if not installed.exists() or installed.read_text() != requirements.read_text():
-        venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
-        installed.write_text(requirements.read_text())
-    os.execv(python, [python, *sys.argv])
 
 
 class Peer:
@@ -242,7 +231,7 @@ def write_between_markers(path, lines):
 def main():
     args = parse_args()
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    enter_environment()
+    environment.enter(SCRATCH / "venv", HERE / "requirements.txt")
 
     import importlib.metadata
 

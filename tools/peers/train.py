@@ -23,7 +23,9 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import environment  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -43,19 +45,6 @@ def parse_args():
     parser.add_argument("--peers", default="tensorflow,pytorch")
     parser.add_argument("--serve", choices=["tensorflow", "pytorch"], help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def enter_environment():
-    """Goes on in an environment with the peers, which is made where there is none of these versions."""
-    folder = SCRATCH / "venv"
-    python, installed = folder / "bin/python", folder / "requirements.txt"
-    if pathlib.Path(sys.prefix) == folder:
-        return
-    if not installed.exists() or installed.read_text() != REQUIREMENTS.read_text():
-        venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", REQUIREMENTS], check=True)
-        installed.write_text(REQUIREMENTS.read_text())
-    os.execv(python, [python, *sys.argv])
 
 
 def unpacked(module):
@@ -215,7 +204,7 @@ class Featvec:
 def main():
     args = parse_args()
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    enter_environment()
+    environment.enter(SCRATCH / "venv", REQUIREMENTS)
     if args.serve:
         return serve(args)
     args.module = unpacked(args.module)

@@ -18,7 +18,9 @@ import socket
 import subprocess
 import sys
 import time
-import venv
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import environment  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -29,19 +31,9 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-def enter_environment():
-    """Goes on in an environment with the servers, which is made where there is none of these versions."""
-    folder, requirements = SCRATCH / "venv", HERE / "requirements.txt"
-    python, installed = folder / "bin/python", folder / "requirements.txt"
-    if pathlib.Path(sys.prefix) == folder:
-        return
-    if not installed.exists() or installed.read_text() != requirements.read_text():
-        venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
-        npm = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", SCRATCH, AZURITE]
-        subprocess.run(npm, check=True)
-        installed.write_text(requirements.read_text())
-    os.execv(python, [python, *sys.argv])
+def install_azurite():
+    npm = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", SCRATCH, AZURITE]
+    subprocess.run(npm, check=True)
 
 
 def make_data():
@@ -125,7 +117,7 @@ def azure(folder):
 
 
 def main():
-    enter_environment()
+    environment.enter(SCRATCH / "venv", HERE / "requirements.txt", install_azurite)
     versions = subprocess.run([sys.executable, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     print(" ".join(line for line in versions.splitlines() if line.startswith(("moto ", "boto3 ", "azure-storage"))), AZURITE)
     folder = make_data()
