@@ -75,10 +75,10 @@ def files(folder):
 
 def test(store, folder, variables):
     """Runs the test with these variables and no others of stores."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GOOGLE_", "AZURE_", "STORAGE_"))}
-    environment |= variables | {"FEATVEC_STORE": store, "FEATVEC_STORE_FOLDER": str(folder)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GOOGLE_", "AZURE_", "STORAGE_"))}
+    own = variables | {"FEATVEC_STORE": store, "FEATVEC_STORE_FOLDER": str(folder)}
     cargo = ["cargo", "test", "-q", "--locked", "-p", "featvec-collections", "--test", "stores", "--", "--nocapture"]
-    subprocess.run(cargo, cwd=ROOT, env=environment, check=True)
+    subprocess.run(cargo, cwd=ROOT, env=inherited | own, check=True)
 
 
 def s3_and_google(folder):
