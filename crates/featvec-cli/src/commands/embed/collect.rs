@@ -14,8 +14,7 @@ use super::lines::list;
 use super::{DtypeChoice, Embed, Task};
 use crate::interrupt;
 use crate::line::shown;
-use crate::stop::{Outcome, Stop};
-use crate::talk::Talk;
+use crate::stop::{Outcome, Stop, wrong_usage};
 use crate::watch::Watch;
 
 impl From<DtypeChoice> for Dtype {
@@ -32,7 +31,13 @@ impl Embed {
     pub(super) fn collect(&self, task: &Task<'_>, output: &Path) -> Result<Outcome, Stop> {
         let folder = Parts::folder_of(output);
         // With the statistics of the batch, vectors would depend on where the run was left.
-        let anew = self.restart || task.pipeline.module.mode() == Mode::BatchStatistics;
+        let goes_on = task.pipeline.module.mode() == Mode::Inference;
+        if self.retry_failed && !goes_on {
+            let message =
+                "--retry-failed and --tags train contradict each other: vectors depend on their whole batch";
+            return Err(wrong_usage(message).into());
+        }
+        let anew = self.restart || !goes_on;
         let is_begun = Parts::are_in(&folder) && !anew;
         if self.dry_run && !is_begun && !(self.retry_failed && output.exists()) {
             return self.print(task);
@@ -52,7 +57,15 @@ impl Embed {
         if let Err(Stop::Error(_)) | Ok(Outcome::Interrupted) = run {
             // What was not committed is not lost either, unless the disk is full.
             let _ = parts.commit();
-            leave(parts, &folder, task.talk);
+            if goes_on && Parts::are_in(&folder) {
+                task.talk.failure(format_args!(
+                    "what was computed is kept in {}: the same command goes on from there",
+                    shown(&folder)
+                ));
+            } else {
+                // Nothing is lost if that fails.
+                let _ = parts.discard();
+            }
         } else if !(self.dry_run && is_begun) {
             parts.discard()?;
         }
@@ -160,18 +173,5 @@ fn refuse_no_file(output: &Path) -> Result<(), Error> {
             fs::metadata(folder).map(drop).map_err(|error| Error::io(place, error))
         }
         _ => Ok(()),
-    }
-}
-
-/// Tells what is kept for the next run; where there is nothing, nothing is left.
-fn leave(parts: Parts, folder: &Path, talk: &Talk) {
-    if Parts::are_in(folder) {
-        talk.failure(format_args!(
-            "what was computed is kept in {}: the same command goes on from there",
-            shown(folder)
-        ));
-    } else {
-        // Nothing is lost if that fails.
-        let _ = parts.discard();
     }
 }
