@@ -114,8 +114,8 @@ impl<'a> Watch<'a> {
         });
     }
 
-    /// Tells how it ended: in all `done` pictures have rows, and `failed` have none.
-    pub fn end(self, summary: &Summary, (done, failed): (u64, u64)) {
+    /// Tells how it ended.
+    pub fn end(self, summary: &Summary) {
         self.talk.end();
         let talk = self.talk;
         if self.sideways > 1 {
@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
             ));
         }
         let rate = self.rows as f64 / summary.wall.max(f64::EPSILON);
-        talk.note(format_args!("{done} done, {failed} failed, {rate:.1} pictures/s"));
+        talk.note(format_args!("{} done, {} failed, {rate:.1} pictures/s", summary.ok, summary.failed()));
         if summary.failed() > 0 {
             talk.note(format_args!(
                 "  failed: {} could not be read, {} not decoded",

@@ -55,6 +55,8 @@ impl Default for CommitEvery {
     }
 }
 
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// What to do about parts that were made otherwise.
 const OTHERWISE: &str = "begin anew with --restart, or name another output";
 
@@ -107,8 +109,7 @@ impl Parts {
         fs::create_dir_all(folder).and_then(|()| sync_folder(folder_of(folder))).map_err(at)?;
         let lock = lock(folder)?;
         let mut parts = Vec::new();
-        for entry in fs::read_dir(folder).map_err(at)? {
-            let path = entry.map_err(at)?.path();
+        for path in entries(folder)? {
             if path.extension().is_some_and(|extension| extension == UNFINISHED) {
                 fs::remove_file(&path).map_err(at)?;
             }
@@ -157,6 +158,7 @@ impl Parts {
             return Ok(());
         }
         let lock = lock(folder)?;
+        entries(folder)?;
         fs::remove_dir_all(folder).map_err(|error| Error::io(folder.display().to_string(), error))?;
         drop(lock);
         Ok(())
@@ -265,9 +267,14 @@ impl Parts {
         self.index.status(key_hash)
     }
 
+    /// How many rows there are.
+    pub fn rows_count(&self) -> u64 {
+        Status::ALL.into_iter().map(|status| self.count(status)).sum()
+    }
+
     /// How many rows have no vector.
     pub(crate) fn failed(&self) -> u64 {
-        Status::ALL.into_iter().filter(|status| *status != Status::Ok).map(|status| self.count(status)).sum()
+        self.rows_count() - self.count(Status::Ok)
     }
 
     /// Leaves the row of the key of this [hash](key_hash) out of the output.
@@ -404,6 +411,29 @@ impl Parts {
     }
 }
 
+/// The files in a folder of parts.
+///
+/// # Errors
+/// A folder that holds what is no part: it would be removed with the parts.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let at = |error| Error::io(folder.display().to_string(), error);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at)? {
+        let path = entry.map_err(at)?.path();
+        let is_unfinished = path.extension().is_some_and(|extension| extension == UNFINISHED);
+        let is_ours =
+            is_unfinished && path.is_file() || path.ends_with(LOCK) || Part::named(path.clone()).is_some();
+        if !is_ours {
+            let message =
+                "neither a part nor anything that featvec has put here, where parts will be removed";
+            return Err(Error::new(ErrorKind::Argument, path.display().to_string(), message)
+                .with_hint("move it to another place"));
+        }
+        entries.push(path);
+    }
+    Ok(entries)
+}
+
 /// The ordinals of a batch of a part.
 fn ordinals(batch: &RecordBatch) -> Option<&UInt32Array> {
     batch.column_by_name(ORDINAL)?.as_primitive_opt::<UInt32Type>()
@@ -425,7 +455,7 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Makes sure that nobody else writes in `folder`. A process that ends, however it does, gives the lock back.
 fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let at = |error| Error::io(path.display().to_string(), error);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at)?;
     match file.try_lock() {

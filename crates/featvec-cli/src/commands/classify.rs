@@ -86,7 +86,7 @@ impl Classify {
         let run =
             pipeline.run(&mut collection, &mut printer, interrupt::flag(), &mut |event| watch.row(event));
         let summary = run.inspect_err(|_| talk.end())?;
-        watch.end(&summary, (summary.ok, summary.failed()));
+        watch.end(&summary);
         Ok(Outcome::of(usize::try_from(summary.failed()).unwrap_or(usize::MAX)))
     }
 

@@ -14,7 +14,7 @@ use featvec::{Error, Module};
 use featvec_collections::output::{files_of, refuse_overwriting};
 use featvec_collections::run::{self, Pipeline};
 use featvec_collections::sources::{self, Input, Place, Shard, SourceOptions};
-use featvec_collections::{Format, Parts};
+use featvec_collections::{Format, Manifest, Parts};
 
 use crate::options::{self, ModuleArgs, PictureArgs, PrecisionArgs};
 use crate::stop::{Outcome, Stop, wrong_usage};
@@ -146,6 +146,9 @@ impl Embed {
         let inputs = self.pictures.inputs()?;
         if let Some(output) = &self.output {
             refuse_overwriting(output, format, inputs.iter().filter_map(file))?;
+            if !self.restart {
+                refuse_foreign(output)?;
+            }
         }
 
         let module = self.module.load_for(precision, self.pictures.prepare.size.is_some(), talk)?;
@@ -192,6 +195,16 @@ impl Task<'_> {
     fn open(&self) -> Result<sources::Collection, Error> {
         sources::open(&self.inputs, &self.options)
     }
+}
+
+/// Refuses to replace what `embed` has not made, such as a picture of a folder among the inputs.
+fn refuse_foreign(output: &Path) -> Result<(), Error> {
+    let is_there = fs::metadata(output).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    if !is_there || Manifest::path_of(output).exists() || Parts::are_in(&Parts::folder_of(output)) {
+        return Ok(());
+    }
+    let message = format!("{} is there already, and has no manifest of featvec embed", output.display());
+    Err(wrong_usage(message).with_hint("name another output; --restart replaces this file"))
 }
 
 /// What a run that writes `output` makes, which is no input of it when it goes on.

@@ -245,6 +245,36 @@ fn what_a_run_has_made_is_no_input_when_it_goes_on() {
 }
 
 #[test]
+fn what_there_is_already_is_replaced_by_its_like_only() {
+    let Some(desk) = Desk::new() else { return };
+    desk.write("photos/a.bmp", &bitmap(1, [32, 32]));
+    let picture = fs::read(desk.path("photos/a.bmp")).unwrap();
+    desk.embed(&["--format", "csv", "-o", "photos/a.bmp", "photos"]).exits(2).says("--restart replaces");
+    assert!(fs::read(desk.path("photos/a.bmp")).unwrap() == picture);
+    desk.embed(&["-o", "x.csv", "photos"]).exits(0);
+    let whole = fs::read(desk.path("x.csv")).unwrap();
+    desk.embed(&["-o", "x.csv", "fotos"]).exits(1).says("left as it was");
+    assert!(fs::read(desk.path("x.csv")).unwrap() == whole && !desk.path("x.csv.parts").exists());
+    desk.embed(&["-o", "x.csv", "--normalize", "photos"]).exits(0).says("normalize true, not false");
+    assert!(fs::read(desk.path("x.csv")).unwrap() != whole);
+    // Parts are removed with their folder, and nothing else.
+    desk.write("x.csv.parts/mine.txt", b"mine");
+    desk.embed(&["-o", "x.csv", "photos"]).exits(2).says("mine.txt").says("move it");
+    desk.embed(&["-o", "x.csv", "--restart", "photos"]).exits(2);
+    assert!(desk.path("x.csv.parts/mine.txt").exists());
+}
+
+#[test]
+fn a_pattern_that_matched_nothing_leaves_no_row_once_it_does() {
+    let Some(desk) = Desk::new() else { return };
+    desk.write("a.bmp", &bitmap(1, [32, 32]));
+    desk.embed(&["-o", "x.parquet", "a.bmp", "late/*.bmp"]).exits(1);
+    desk.write("late/b.bmp", &bitmap(2, [32, 32]));
+    let args = ["-o", "x.parquet", "--retry-failed", "a.bmp", "late/*.bmp"];
+    desk.embed(&args).exits(0).says("2 done, 0 failed");
+}
+
+#[test]
 fn pictures_with_the_same_bytes_are_computed_once() {
     let Some(desk) = Desk::new() else { return };
     for i in 0..40 {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use featvec::{Error, Result};
 
 use crate::parts::{Known, Parts, key_hash};
+use crate::sources::Input;
 use crate::{Row, Status};
 
 /// Where rows go, in the order of their items.
@@ -40,35 +41,44 @@ pub struct Resumed<'a> {
     asked: HashSet<[u8; 16]>,
     /// What failed before as a whole, and is the place of items now: archives, folders.
     healed: HashSet<[u8; 16]>,
-    /// What failed before and was met again.
+    /// What failed before and was met again, or failed now.
     met: HashSet<[u8; 16]>,
-    passed_over: u64,
+    /// Rows that there were at the beginning, and those of them that were met.
+    before: u64,
+    found: u64,
 }
 
 impl<'a> Resumed<'a> {
     /// Goes on with `parts`; with `retry_failed` pictures that failed are tried again.
     pub fn new(parts: &'a mut Parts, retry_failed: bool) -> Resumed<'a> {
+        let before = parts.rows_count();
         Resumed {
             parts,
             retry_failed,
             asked: HashSet::new(),
             healed: HashSet::new(),
             met: HashSet::new(),
-            passed_over: 0,
+            before,
+            found: 0,
         }
     }
 
-    /// How many items were not asked for, because they have rows.
-    pub fn passed_over(&self) -> u64 {
-        self.passed_over
+    /// Takes the rows of archives, folders and patterns back that failed as a whole before, and were read to their ends now:
+    /// those in which items were, and the `inputs` themselves. To be called when all items have come; says how many rows of
+    /// before were not met.
+    pub fn forget_healed(&mut self, inputs: &[Input]) -> u64 {
+        let Resumed { parts, healed, met, before, found, .. } = self;
+        healed.extend(inputs.iter().map(|input| key_hash(&input.key())));
+        let failed_now = |key: &[u8; 16]| met.contains(key);
+        let gone = healed.iter().filter(|key| has_failed(parts.status_of(key)) && !failed_now(key));
+        let gone: Vec<[u8; 16]> = gone.copied().collect();
+        gone.iter().for_each(|key| parts.forget(key));
+        before.saturating_sub(*found + gone.len() as u64)
     }
+}
 
-    /// Takes the rows of archives and folders back that failed as a whole before, and were read to their ends now. To be
-    /// called when all items have come.
-    pub fn forget_healed(&mut self) {
-        let Resumed { parts, healed, met, .. } = self;
-        healed.iter().filter(|key| !met.contains(*key)).for_each(|key| parts.forget(key));
-    }
+fn has_failed(status: Option<Status>) -> bool {
+    status.is_some_and(|status| status != Status::Ok)
 }
 
 /// What `key` lies in, as far as its text tells: `a`, `a/x.tar` and `a/x.tar/b` for `a/x.tar/b#2`.
@@ -81,7 +91,6 @@ impl Sink for Resumed<'_> {
 
     fn wants(&mut self, key: &str) -> bool {
         let hash = key_hash(key);
-        let has_failed = |status: Option<Status>| status.is_some_and(|status| status != Status::Ok);
         let status = self.parts.status_of(&hash);
         if has_failed(status) {
             self.met.insert(hash);
@@ -91,9 +100,8 @@ impl Sink for Resumed<'_> {
             self.healed.extend(hashes.filter(|place| has_failed(parts.status_of(place))));
         }
         let is_open = status.is_none() || self.retry_failed && has_failed(status);
-        let wanted = is_open && self.asked.insert(hash);
-        self.passed_over += u64::from(!wanted);
-        wanted
+        self.found += u64::from(status.is_some());
+        is_open && self.asked.insert(hash)
     }
 
     fn known(&mut self, content_hash: &[u8; 32]) -> Result<Option<Known>> {
@@ -101,6 +109,9 @@ impl Sink for Resumed<'_> {
     }
 
     fn write(&mut self, row: Row) -> Result<()> {
+        if row.status != Status::Ok {
+            self.met.insert(key_hash(&row.key));
+        }
         // A picture that fails again keeps its key here: it is not tried a third time.
         if !self.retry_failed || row.status == Status::Ok {
             self.asked.remove(&key_hash(&row.key));
@@ -144,20 +155,26 @@ mod tests {
                 Parts::open(folder.path(), &identity(4), &Schema::empty(), CommitEvery::default()).unwrap()
             };
             let mut parts = open();
-            ["a.tar", "b.tar", "c.tar", "d.jpg"].iter().for_each(|key| parts.append(failed(key)).unwrap());
+            ["a.tar", "b.tar", "c.tar", "d.jpg", "*.gif"]
+                .iter()
+                .for_each(|key| parts.append(failed(key)).unwrap());
             parts.commit().unwrap();
             drop(parts);
 
             let mut parts = open();
             let mut sink = Resumed::new(&mut parts, retry_failed);
             // One is sound now, one breaks off again, one is not among the inputs any more.
-            assert!(["a.tar/1.jpg", "b.tar/1.jpg"].iter().all(|key| sink.wants(key)));
+            assert!(["a.tar/1.jpg", "b.tar/1.jpg", "new.jpg"].iter().all(|key| sink.wants(key)));
             assert_eq!(sink.wants("b.tar"), retry_failed);
             assert_eq!(sink.wants("d.jpg"), retry_failed);
-            sink.forget_healed();
-            let left = ["a.tar", "b.tar", "c.tar", "d.jpg"].map(|key| parts.status(key).is_some());
-            assert_eq!(left, [false, true, true, true]);
-            assert_eq!(parts.failed(), 3);
+            sink.write(failed("new.jpg")).unwrap();
+            let inputs = ["a.tar", "b.tar", "d.jpg", "*.gif", "new.jpg"];
+            let inputs: Vec<Input> =
+                inputs.iter().flat_map(|word| Input::parse(word.as_ref()).unwrap()).collect();
+            assert_eq!(sink.forget_healed(&inputs), 1, "the one that is not among the inputs");
+            let keys = ["a.tar", "b.tar", "c.tar", "d.jpg", "*.gif", "new.jpg"];
+            let left = keys.map(|key| parts.status(key).is_some());
+            assert_eq!(left, [false, true, true, true, false, true]);
         }
     }
 }

@@ -40,6 +40,15 @@ impl Input {
         }
     }
 
+    /// The key of the row that says that it could not be looked at.
+    pub fn key(&self) -> String {
+        match self {
+            Input::Place(place) | Input::List(place) => place.key(),
+            Input::Pattern(pattern) => pattern.clone(),
+            Input::Stdin => "-".into(),
+        }
+    }
+
     fn one(name: &str) -> Input {
         if let Some(list) = name.strip_prefix('@') {
             return Input::List(Place::parse(OsStr::new(list)));

@@ -1,14 +1,13 @@
 //! Vectors into a file, by way of committed parts.
 
-use std::fs;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR, Path};
 
 use featvec::image::ExifPolicy;
 use featvec::plan::Mode;
 use featvec::{Error, ErrorKind, Precision};
-use featvec_collections::run::{Resumed, Sink};
+use featvec_collections::run::{Resumed, Sink, Summary};
 use featvec_collections::sources::Collection;
-use featvec_collections::{CommitEvery, Dtype, Identity, Parts, Provenance, Status, assemble, hex};
+use featvec_collections::{CommitEvery, Dtype, Identity, Manifest, Parts, Provenance, Status, assemble, hex};
 
 use super::lines::list;
 use super::{DtypeChoice, Embed, Task};
@@ -48,6 +47,14 @@ impl Embed {
             Parts::remove(&folder)?;
         }
         let (identity, every) = (self.identity(task), self.commit_every());
+        if let (false, Some(there)) = (self.retry_failed, Manifest::read(output).ok().flatten()) {
+            let differences = identity.differences(&there.identity);
+            if !differences.is_empty() {
+                let (place, differences) = (shown(output), differences.join("; "));
+                task.talk
+                    .note(format_args!("{place} was made otherwise and will be replaced: {differences}"));
+            }
+        }
         let mut parts = if self.retry_failed {
             Parts::adopt(output, &identity, &collection.columns, every)?
         } else {
@@ -57,7 +64,7 @@ impl Embed {
         if let Err(Stop::Error(_)) | Ok(Outcome::Interrupted) = run {
             // What was not committed is not lost either, unless the disk is full.
             let _ = parts.commit();
-            if goes_on && Parts::are_in(&folder) {
+            if goes_on && parts.count(Status::Ok) > 0 && Parts::are_in(&folder) {
                 task.talk.failure(format_args!(
                     "what was computed is kept in {}: the same command goes on from there",
                     shown(&folder)
@@ -79,7 +86,7 @@ impl Embed {
         output: &Path,
     ) -> Result<Outcome, Stop> {
         let talk = task.talk;
-        let before = rows(parts);
+        let before = parts.rows_count();
         if before > 0 {
             talk.note(format_args!("going on: {before} pictures have rows already"));
         }
@@ -92,18 +99,24 @@ impl Embed {
         let mut watch = Watch::new(talk, task.pipeline.preparation.decode.exif, before);
         watch.count(&task.inputs, &task.options, collection.expected);
         let run = task.pipeline.run(collection, &mut sink, interrupt::flag(), &mut |event| watch.row(event));
-        let passed_over = sink.passed_over();
         let summary = run.inspect_err(|_| talk.end())?;
         if summary.stopped {
             talk.end();
             return Ok(Outcome::Interrupted);
         }
-        sink.forget_healed();
-        if passed_over < before && !self.retry_failed {
+        let gone = sink.forget_healed(&task.inputs);
+        if gone > 0 {
             talk.note(format_args!(
-                "{} rows of an earlier run are not among the inputs any more; --restart leaves them out",
-                before - passed_over
+                "{gone} rows of an earlier run are not among the inputs any more; --restart leaves them out"
             ));
+        }
+        if parts.count(Status::Ok) == 0 && parts.rows_count() > 0 && !self.restart && has_vectors(output) {
+            talk.end();
+            talk.failure(format_args!(
+                "{}: left as it was, because no picture could be embedded (--restart replaces it)",
+                shown(output)
+            ));
+            return Ok(Outcome::SomeFailed);
         }
         let provenance = Provenance {
             inputs: self.pictures.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
@@ -111,9 +124,10 @@ impl Embed {
             ..Provenance::default()
         };
         let manifest = assemble(parts, output, task.format, provenance)?;
-        let done = manifest.count(Status::Ok);
-        let failed = manifest.count(Status::Unreadable) + manifest.count(Status::Undecodable);
-        watch.end(&summary, (done, failed));
+        let [done, unreadable, undecodable] =
+            [Status::Ok, Status::Unreadable, Status::Undecodable].map(|status| manifest.count(status));
+        let failed = unreadable + undecodable;
+        watch.end(&Summary { ok: done, unreadable, undecodable, ..summary });
         Ok(Outcome::of(usize::try_from(failed).unwrap_or(usize::MAX)))
     }
 
@@ -156,21 +170,23 @@ impl Embed {
     }
 }
 
-/// How many rows there are.
-fn rows(parts: &Parts) -> u64 {
-    Status::ALL.into_iter().map(|status| parts.count(status)).sum()
+/// Whether `output` is one that is complete and has vectors.
+fn has_vectors(output: &Path) -> bool {
+    let manifest = Manifest::read(output).ok().flatten();
+    output.exists() && manifest.is_some_and(|manifest| manifest.count(Status::Ok) > 0)
 }
 
 /// Refuses an output that cannot be written before hours are spent on it.
 fn refuse_no_file(output: &Path) -> Result<(), Error> {
     let place = output.display().to_string();
-    if output.exists() && !output.is_file() {
+    if output.exists() && !output.is_file() || place.ends_with(['/', MAIN_SEPARATOR]) {
         let message = "not a plain file, so it cannot be replaced by one";
         return Err(Error::new(ErrorKind::Argument, place, message));
     }
     match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
-            fs::metadata(folder).map(drop).map_err(|error| Error::io(place, error))
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            let message = format!("{} is no folder", folder.display());
+            Err(Error::new(ErrorKind::Argument, place, message).with_hint("make it first"))
         }
         _ => Ok(()),
     }

@@ -47,7 +47,7 @@ impl Embed {
             task.pipeline.run(&mut collection, &mut sink, interrupt::flag(), &mut |event| watch.row(event));
         let summary = run.inspect_err(|_| task.talk.end())?;
         sink.stdout.flush().map_err(Stop::from_stdout)?;
-        watch.end(&summary, (summary.ok, summary.failed()));
+        watch.end(&summary);
         Ok(Outcome::of(usize::try_from(summary.failed()).unwrap_or(usize::MAX)))
     }
 }
