@@ -16,6 +16,7 @@ mod arrow;
 mod braces;
 mod columns;
 mod folder;
+mod footer;
 mod input;
 mod kind;
 mod layout;

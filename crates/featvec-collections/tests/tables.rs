@@ -75,6 +75,16 @@ fn packed_file(batches: &[RecordBatch], codec: CompressionType) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+/// The file that Polars writes: what says first what the columns are has no mark and no length, so only the end tells.
+fn as_polars(mut file: Vec<u8>) -> Vec<u8> {
+    let mark = file.windows(4).position(|window| window == [0xff; 4]).unwrap();
+    let message = mark + 8;
+    let length = u32::from_le_bytes(file[mark + 4..message].try_into().unwrap()) as usize;
+    file.copy_within(message..message + length, mark);
+    file[mark + length..message + length].fill(0);
+    file
+}
+
 /// The same table in each format.
 fn tables(files: &Files) -> [&'static str; 7] {
     let batch = pictures();
@@ -121,6 +131,37 @@ fn rows_that_are_not_wanted_are_asked_for_once_and_passed_over() {
         assert_eq!(found, [1, 4].map(|row: usize| format!("{name}{}", EXPECTED[row])), "{name}");
         assert_eq!(asked, [0, 1, 2, 3, 4].map(|row| format!("{name}#{row}")), "{name}");
     }
+}
+
+#[test]
+fn files_whose_columns_only_the_end_tells_are_read() {
+    let files = Files::new();
+    let batch = pictures();
+    let plain = arrow_file(&[batch.slice(0, 2), batch.slice(2, 3)]);
+    files.write("a.arrow", as_polars(plain.clone()));
+    assert_eq!(files.items("a.arrow", &default()), EXPECTED.map(|line| format!("a.arrow{line}")));
+    files.write("b.arrow", as_polars(packed_file(&[batch.clone()], CompressionType::ZSTD)));
+    assert_eq!(files.items("b.arrow", &default()), EXPECTED.map(|line| format!("b.arrow{line}")));
+    let dictionary: ArrayRef = Arc::new(vec!["a"].into_iter().collect::<DictionaryArray<Int32Type>>());
+    files.write(
+        "c.arrow",
+        as_polars(arrow_file(&[one_row(vec![("d", dictionary), ("image", binary(b"x"))])])),
+    );
+    assert_eq!(files.items("c.arrow", &default()), ["c.arrow#0 | x | Dictionary(Int32, Utf8)"]);
+    files.write("empty.arrow", as_polars(arrow_file(&[batch.slice(0, 0)])));
+    assert!(files.items("empty.arrow", &default()).is_empty());
+    // The end, damaged in ways that differ.
+    let end = plain.len() - 10;
+    for (at, value) in [(end, 0xff), (end + 3, 0x7f), (end + 4, 0), (end - 30, 0xff)] {
+        let mut bytes = as_polars(plain.clone());
+        bytes[at] = value;
+        files.write("bad.arrow", &bytes);
+        for line in files.items("bad.arrow", &default()) {
+            assert!(!line.contains("gave up"), "{line}");
+        }
+    }
+    files.write("cut.arrow", &as_polars(plain)[..end]);
+    assert_eq!(only_error(&files, "cut.arrow", &default()).kind(), ErrorKind::Corrupt);
 }
 
 /// Columns of one picture each.

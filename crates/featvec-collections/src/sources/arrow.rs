@@ -14,6 +14,7 @@ use featvec::{Error, ErrorKind, Result};
 use featvec_formats::Skip;
 
 use super::columns;
+use super::footer::Footer;
 use super::layout::{Layout, Rows};
 use super::lost::Lost;
 use super::place::Place;
@@ -23,11 +24,13 @@ use super::{Draft, Source, SourceOptions, Wanted};
 use crate::guard::guarded;
 
 /// The mark at both ends of a file.
-const MAGIC: &[u8] = b"ARROW1";
+pub(super) const MAGIC: &[u8] = b"ARROW1";
 /// The mark is made as long as a multiple of this, at most eight times as long.
 const ALIGNMENT: usize = 8;
+/// What each message begins with.
+const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Longest description of a batch or of columns.
-const MOST_MESSAGE_BYTES: u64 = 64 << 20;
+pub(super) const MOST_MESSAGE_BYTES: u64 = 64 << 20;
 /// Most rows of a batch.
 const MOST_BATCH_ROWS: u64 = 1 << 22;
 
@@ -135,10 +138,17 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
 
 fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
     let mut stream = Peeked::new(place.stream(options)?, 9 * ALIGNMENT)?;
+    let mut footer = None;
     let stream: Box<dyn Stream> = if stream.head().starts_with(MAGIC) {
         let parts = stream.head().chunks(ALIGNMENT).skip(1);
         let padding = parts.take_while(|part| part.iter().all(|byte| *byte == 0)).count();
-        stream.skip(((1 + padding) * ALIGNMENT) as u64).map_err(|error| broken(&error))?;
+        let start = (1 + padding) * ALIGNMENT;
+        // What says first what the columns are is no message in files of Polars: nothing says how long it is.
+        if stream.head().get(start..).is_none_or(|first| !first.starts_with(&CONTINUATION)) {
+            footer = Some(Footer::read(place.seekable(options)?)?);
+        }
+        let start = footer.as_ref().map_or(start as u64, |footer| footer.first);
+        stream.skip(start).map_err(|error| broken(&error))?;
         Box::new(stream)
     } else {
         match Compression::of(stream.head()) {
@@ -154,7 +164,10 @@ fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
         most_bytes: options.max_picture_bytes,
         is_lost: false,
     };
-    batches.read_schema()?;
+    match footer {
+        Some(footer) => batches.schema = Arc::new(footer.schema),
+        None => batches.read_schema()?,
+    }
     let layout = Layout::of(&batches.schema, options)?;
     Ok((batches, layout))
 }
@@ -256,7 +269,6 @@ impl Batches {
 
     /// Reads the next message, and says how many bytes its body has; none at the end.
     fn next_message(&mut self) -> Result<Option<u64>> {
-        const CONTINUATION: [u8; 4] = [0xff; 4];
         let mut frame = Vec::new();
         self.stream.by_ref().take(4).read_to_end(&mut frame).map_err(|error| broken(&error))?;
         if frame.is_empty() {
@@ -311,14 +323,14 @@ fn unpacked_bytes(message: &Message<'_>, body: &[u8]) -> u64 {
     buffers.map(|buffer| unpacked(buffer.offset())).fold(0, u64::saturating_add)
 }
 
-fn damaged(error: impl std::fmt::Display) -> Error {
+pub(super) fn damaged(error: impl std::fmt::Display) -> Error {
     Error::corrupt("", format!("a damaged message: {error}"))
 }
 
-fn cut_off() -> Error {
+pub(super) fn cut_off() -> Error {
     Error::corrupt("", "the file breaks off").with_hint("fetch or copy it again")
 }
 
-fn arrow_error(error: ArrowError) -> Error {
+pub(super) fn arrow_error(error: ArrowError) -> Error {
     Error::corrupt("", format!("not sound Arrow data: {error}")).with_hint("fetch or copy it again")
 }
