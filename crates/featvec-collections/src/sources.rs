@@ -27,6 +27,7 @@ mod parquet;
 mod pattern;
 mod place;
 mod shard;
+mod soundness;
 mod stream;
 mod tar;
 mod tfrecord;

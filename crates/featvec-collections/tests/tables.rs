@@ -311,6 +311,29 @@ fn damage_costs_a_row_group_or_a_batch() {
 }
 
 #[test]
+fn a_damaged_header_of_a_batch_invents_no_rows_and_makes_no_reader_give_up() {
+    let files = Files::new();
+    let batch = pictures();
+    let batches = [batch.slice(0, 2), batch.slice(2, 2), batch.slice(4, 1)];
+    let whole = arrow_stream(&batches);
+    // The second batch lies where the stream of only the first has eight bytes at its end.
+    let start = arrow_stream(&batches[..1]).len() - 8;
+    let length = u32::from_le_bytes(whole[start + 4..start + 8].try_into().unwrap()) as usize;
+    for (at, bit) in (start..start + 8 + length).flat_map(|at| [0x10, 0x80].map(|bit| (at, bit))) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= bit;
+        files.write("a.arrow", bytes);
+        let lines = files.items("a.arrow", &default());
+        assert!(lines[1].starts_with("a.arrow#1 | p1") && lines.len() <= 6, "{at}: {lines:?}");
+        let is_key = |line: &String| (0..5).any(|row| line.starts_with(&format!("a.arrow#{row} | ")));
+        assert!(lines.iter().all(|line| is_key(line) || line.starts_with("a.arrow | ! ")), "{at}: {lines:?}");
+        assert!(lines.iter().all(|line| !line.contains("gave up")), "{at}: {lines:?}");
+        let is_told = |line: &String| line.starts_with("a.arrow | ! ") || line == "a.arrow#4 | p4 | 14 | k4";
+        assert!(lines.iter().any(is_told), "{at}: {lines:?}");
+    }
+}
+
+#[test]
 fn what_is_cut_or_no_table_is_one_item() {
     let files = Files::new();
     for name in tables(&files).into_iter().filter(|name| *name != "c.arrows") {

@@ -18,6 +18,7 @@ use super::footer::Footer;
 use super::layout::{Layout, Rows};
 use super::lost::Lost;
 use super::place::Place;
+use super::soundness::{batch_of, has_rows_of_columns, unpacked_bytes};
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
@@ -160,6 +161,7 @@ fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
         stream,
         schema: Arc::new(Schema::empty()),
         dictionaries: HashMap::new(),
+        have_marks: None,
         message: Vec::new(),
         most_bytes: options.max_picture_bytes,
         is_lost: false,
@@ -177,6 +179,8 @@ struct Batches {
     stream: Box<dyn Stream>,
     schema: SchemaRef,
     dictionaries: HashMap<i64, ArrayRef>,
+    /// Whether messages begin with a mark, as those before did. Old programs write none.
+    have_marks: Option<bool>,
     /// The message read last.
     message: Vec<u8>,
     most_bytes: u64,
@@ -204,6 +208,13 @@ impl Batches {
             if let Some(batch) = message.header_as_record_batch() {
                 // Where the picture of a row begins takes four bytes, which may compress well.
                 let most = if batch.compression().is_some() { body.saturating_mul(250) } else { body / 4 };
+                if !has_rows_of_columns(&batch, self.schema.fields()) {
+                    let message = format!(
+                        "a batch of {} rows whose columns have other numbers of them",
+                        batch.length()
+                    );
+                    return Err(Error::corrupt("", message).with_hint("fetch or copy it again"));
+                }
                 let rows = u64::try_from(batch.length()).ok();
                 return match rows.filter(|rows| *rows <= most.min(MOST_BATCH_ROWS)) {
                     Some(rows) => Ok(Some((rows, body))),
@@ -212,10 +223,10 @@ impl Batches {
                     }
                 };
             }
-            match message.header_as_dictionary_batch().is_some() {
-                true => self.dictionary(body)?,
-                false => self.skip(body)?,
+            if message.header_as_dictionary_batch().is_none() {
+                return Err(damaged("neither a batch nor a dictionary"));
             }
+            self.dictionary(body)?;
         }
     }
 
@@ -260,7 +271,8 @@ impl Batches {
             return Err(cut_off());
         }
         self.is_lost = false;
-        let unpacked = guarded(|| Ok(unpacked_bytes(&self.message()?, &bytes)))?;
+        let batch = batch_of(&self.message()?).ok_or_else(|| Error::corrupt("", "no batch"))?;
+        let unpacked = unpacked_bytes(&batch, &bytes)?;
         if unpacked > self.most_bytes {
             return Err(self.too_large(unpacked));
         }
@@ -275,7 +287,12 @@ impl Batches {
             // Some writers of streams leave out the end.
             return Ok(None);
         }
-        if frame == CONTINUATION {
+        let has_mark = frame == CONTINUATION;
+        // Else damage to a length could pass for the end, which has none in old files.
+        if *self.have_marks.get_or_insert(has_mark) != has_mark {
+            return Err(no_message());
+        }
+        if has_mark {
             frame.clear();
             self.stream.by_ref().take(4).read_to_end(&mut frame).map_err(|error| broken(&error))?;
         }
@@ -285,7 +302,7 @@ impl Batches {
         }
         let bytes = u64::from(length);
         if bytes > MOST_MESSAGE_BYTES {
-            return Err(Error::corrupt("", "no message where one must be"));
+            return Err(no_message());
         }
         self.message.clear();
         self.stream.by_ref().take(bytes).read_to_end(&mut self.message).map_err(|error| broken(&error))?;
@@ -308,23 +325,12 @@ impl Batches {
     }
 }
 
-/// Bytes that the buffers of a compressed batch say they unpack to.
-fn unpacked_bytes(message: &Message<'_>, body: &[u8]) -> u64 {
-    let batch = message.header_as_record_batch();
-    let batch =
-        batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
-    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return 0 };
-    let unpacked = |offset: i64| {
-        let length = usize::try_from(offset).ok().and_then(|offset| body.get(offset..)?.first_chunk::<8>());
-        // -1 says that the buffer is not compressed.
-        length.and_then(|length| u64::try_from(i64::from_le_bytes(*length)).ok()).unwrap_or(0)
-    };
-    let buffers = batch.buffers().into_iter().flatten();
-    buffers.map(|buffer| unpacked(buffer.offset())).fold(0, u64::saturating_add)
-}
-
 pub(super) fn damaged(error: impl std::fmt::Display) -> Error {
     Error::corrupt("", format!("a damaged message: {error}"))
+}
+
+fn no_message() -> Error {
+    Error::corrupt("", "no message where one must be").with_hint("fetch or copy it again")
 }
 
 pub(super) fn cut_off() -> Error {

@@ -5,7 +5,7 @@ use std::io::{Read, SeekFrom};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::root_as_footer;
 use arrow_schema::Schema;
-use featvec::{Error, Result};
+use featvec::Result;
 
 use super::arrow::{MAGIC, MOST_MESSAGE_BYTES, arrow_error, cut_off, damaged};
 use super::stream::Seekable;
