@@ -457,3 +457,44 @@ fn a_page_of_gzip_that_unpacks_to_more_than_it_says_is_refused_before_it_does() 
         assert!(lines[0].contains("row group 0: a page of 9192 bytes that unpacks to more"), "{lines:?}");
     }
 }
+
+fn packed_parquet(batch: &RecordBatch, codec: Compression) -> Vec<u8> {
+    parquet(batch, WriterProperties::builder().set_dictionary_enabled(false).set_compression(codec).build())
+}
+
+#[test]
+fn pages_that_lz4_packed_are_read_but_not_its_frames_whose_length_nobody_states() {
+    let files = Files::new();
+    for codec in [Compression::LZ4, Compression::LZ4_RAW] {
+        files.write("a.parquet", packed_parquet(&pictures(), codec));
+        assert_eq!(files.items("a.parquet", &default()), EXPECTED.map(|line| format!("a.parquet{line}")));
+    }
+    let batch = one_row(vec![("image", binary(&[0; 100_000]))]);
+    let mut bytes = packed_parquet(&batch, Compression::LZ4);
+    // The body of the page begins with the number of bytes that it unpacks to.
+    let at = bytes.windows(4).position(|window| window == 100_004u32.to_be_bytes()).unwrap();
+    for mark in [0x184d_2204u32, 0x184c_2102] {
+        bytes[at..at + 4].copy_from_slice(&mark.to_le_bytes());
+        files.write("b.parquet", &bytes);
+        let error = only_error(&files, "b.parquet", &default());
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_brotli_or_lzo_packed_is_refused_once() {
+    let files = Files::new();
+    let mut bytes = packed_parquet(&pictures(), Compression::SNAPPY);
+    // The codec comes after the name of the column, as a number doubled.
+    let name = b"\x19\x18\x05image\x15";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    assert_eq!(bytes[at], 2);
+    for (codec, name) in [(8, "brotli"), (6, "LZO")] {
+        bytes[at] = codec;
+        files.write("a.parquet", &bytes);
+        let error = only_error(&files, "a.parquet", &default());
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        let expected = format!("packed by {name}, which is not read (write the file with zstd or snappy)");
+        assert_eq!(error.to_string(), expected);
+    }
+}
