@@ -498,3 +498,37 @@ fn a_file_that_brotli_or_lzo_packed_is_refused_once() {
         assert_eq!(error.to_string(), expected);
     }
 }
+
+#[test]
+fn paths_in_a_dictionary_are_found() {
+    let files = Files::new();
+    let paths = [Some("http://h/b.jpg"), None, Some("a.jpg"), Some("http://h/b.jpg")];
+    let dictionary: ArrayRef = Arc::new(paths.into_iter().collect::<DictionaryArray<Int32Type>>());
+    let batch = RecordBatch::try_from_iter_with_nullable([("path", dictionary, true)]).unwrap();
+    files.write("a.parquet", parquet(&batch, groups_of(2)));
+    files.write("a.arrow", arrow_file(std::slice::from_ref(&batch)));
+    for name in ["a.parquet", "a.arrow"] {
+        let lines = files.items(name, &default());
+        for (row, line) in lines.iter().enumerate() {
+            let expected = match paths[row] {
+                None => "! this row has no picture",
+                Some("a.jpg") => "a file",
+                Some(_) => "! a URL, and nothing here opens URLs",
+            };
+            assert!(line.starts_with(&format!("{name}#{row} | {expected}")), "{lines:?}");
+        }
+        assert_eq!(lines.len(), 4);
+    }
+}
+
+#[test]
+fn feather_of_version_1_is_told_from_damage() {
+    let files = Files::new();
+    for name in ["a.feather", "no_name"] {
+        files.write(name, [&b"FEA1"[..], &[0; 100], b"FEA1"].concat());
+        let error = only_error(&files, name, &default());
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let expected = "Feather of version 1, which is not read (write it with version 2, or as Parquet)";
+        assert_eq!(error.to_string(), expected);
+    }
+}

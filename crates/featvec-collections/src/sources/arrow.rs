@@ -26,6 +26,8 @@ use crate::guard::guarded;
 
 /// The mark at both ends of a file.
 pub(super) const MAGIC: &[u8] = b"ARROW1";
+/// What files of Feather begin with that are not of Arrow: version 2 is.
+pub(super) const FEATHER_1: &[u8] = b"FEA1";
 /// The mark is made as long as a multiple of this, at most eight times as long.
 const ALIGNMENT: usize = 8;
 /// What each message begins with.
@@ -139,6 +141,10 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
 
 fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
     let mut stream = Peeked::new(place.stream(options)?, 9 * ALIGNMENT)?;
+    if stream.head().starts_with(FEATHER_1) {
+        return Err(Error::unsupported("", "Feather of version 1, which is not read")
+            .with_hint("write it with version 2, or as Parquet"));
+    }
     let mut footer = None;
     let stream: Box<dyn Stream> = if stream.head().starts_with(MAGIC) {
         let parts = stream.head().chunks(ALIGNMENT).skip(1);
