@@ -166,6 +166,9 @@ fn a_damaged_archive_before_others_is_an_item_and_stops_nothing() {
     let inputs = ["cut", "damaged", "sound"].map(|name| place(files.path(&format!("{name}.tfrecord.gz"))));
     let lines = files.short_items(&mut open(&inputs, &default()).unwrap());
     assert!(lines[0].starts_with("cut.tfrecord.gz | ! "), "{lines:?}");
-    assert!(lines[1].starts_with("damaged.tfrecord.gz | ! "), "{lines:?}");
+    assert!(lines[1].starts_with("damaged.tfrecord.gz | ! it cannot be unpacked: "), "{lines:?}");
+    for name in ["cut.tfrecord.gz", "damaged.tfrecord.gz"] {
+        assert_eq!(only_error(&files, name, &default()).kind(), ErrorKind::Corrupt, "{name}");
+    }
     assert_eq!(lines[2..], EXPECTED.map(|line| format!("sound.tfrecord.gz{line}")));
 }

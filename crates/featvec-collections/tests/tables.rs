@@ -140,7 +140,7 @@ fn files_whose_columns_only_the_end_tells_are_read() {
     let plain = arrow_file(&[batch.slice(0, 2), batch.slice(2, 3)]);
     files.write("a.arrow", as_polars(plain.clone()));
     assert_eq!(files.items("a.arrow", &default()), EXPECTED.map(|line| format!("a.arrow{line}")));
-    files.write("b.arrow", as_polars(packed_file(&[batch.clone()], CompressionType::ZSTD)));
+    files.write("b.arrow", as_polars(packed_file(std::slice::from_ref(&batch), CompressionType::ZSTD)));
     assert_eq!(files.items("b.arrow", &default()), EXPECTED.map(|line| format!("b.arrow{line}")));
     let dictionary: ArrayRef = Arc::new(vec!["a"].into_iter().collect::<DictionaryArray<Int32Type>>());
     files.write(
