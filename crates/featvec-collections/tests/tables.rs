@@ -8,8 +8,8 @@ use arrow_array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch,
     StringArray, StructArray, types::Int32Type,
 };
-use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use arrow_ipc::{CompressionType, MetadataVersion};
 use arrow_schema::{DataType, Field, Schema};
 use common::{Files, items, only_error, place};
 use featvec::ErrorKind;
@@ -162,6 +162,26 @@ fn files_whose_columns_only_the_end_tells_are_read() {
     }
     files.write("cut.arrow", &as_polars(plain)[..end]);
     assert_eq!(only_error(&files, "cut.arrow", &default()).kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn files_and_streams_of_old_programs_whose_messages_have_no_marks_are_read() {
+    let files = Files::new();
+    let batch = pictures();
+    let options = || IpcWriteOptions::try_new(8, true, MetadataVersion::V4).unwrap();
+    let mut file = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
+    let mut stream = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
+    for part in [batch.slice(0, 2), batch.slice(2, 3)] {
+        file.write(&part).unwrap();
+        stream.write(&part).unwrap();
+    }
+    files.write("a.arrow", file.into_inner().unwrap());
+    let stream = stream.into_inner().unwrap();
+    assert_ne!(stream[..4], [0xff; 4]);
+    files.write("b.arrow", stream);
+    for name in ["a.arrow", "b.arrow"] {
+        assert_eq!(files.items(name, &default()), EXPECTED.map(|line| format!("{name}{line}")));
+    }
 }
 
 /// Columns of one picture each.
