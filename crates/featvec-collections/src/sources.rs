@@ -16,6 +16,7 @@ mod arrow;
 mod braces;
 mod columns;
 mod folder;
+mod footer;
 mod input;
 mod kind;
 mod layout;
@@ -26,6 +27,7 @@ mod parquet;
 mod pattern;
 mod place;
 mod shard;
+mod soundness;
 mod stream;
 mod tar;
 mod tfrecord;
@@ -320,10 +322,18 @@ fn places(input: &Input, options: &Arc<SourceOptions>) -> Places {
 
 /// Whether it may go better another time: the disk or the network failed, not what was looked for.
 fn is_passing(error: &Error) -> bool {
+    use io::ErrorKind::{
+        InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, NotSeekable, PermissionDenied,
+        UnexpectedEof,
+    };
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    error.kind() == ErrorKind::Io
-        && io
-            .is_some_and(|io| !matches!(io.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied))
+    let is_lasting = |kind| match kind {
+        NotFound | PermissionDenied | IsADirectory | NotADirectory | NotSeekable => true,
+        // These tell of damage: reading and unpacking ended in them.
+        InvalidData | InvalidInput | UnexpectedEof => true,
+        _ => false,
+    };
+    error.kind() == ErrorKind::Io && io.is_some_and(|io| !is_lasting(io.kind()))
 }
 
 /// What the other columns of a table or shard are.

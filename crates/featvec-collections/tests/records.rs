@@ -152,3 +152,23 @@ fn a_file_without_a_record_is_an_item() {
         assert_eq!(error.to_string(), "no records (fetch or copy it again)", "{name}");
     }
 }
+
+#[test]
+fn a_damaged_archive_before_others_is_an_item_and_stops_nothing() {
+    let files = Files::new();
+    let whole = gzip(&slim());
+    let mut damaged = whole.clone();
+    // The head of the first block.
+    damaged[10] = 0xff;
+    files.write("cut.tfrecord.gz", &whole[..100]);
+    files.write("damaged.tfrecord.gz", damaged);
+    files.write("sound.tfrecord.gz", &whole);
+    let inputs = ["cut", "damaged", "sound"].map(|name| place(files.path(&format!("{name}.tfrecord.gz"))));
+    let lines = files.short_items(&mut open(&inputs, &default()).unwrap());
+    assert!(lines[0].starts_with("cut.tfrecord.gz | ! "), "{lines:?}");
+    assert!(lines[1].starts_with("damaged.tfrecord.gz | ! it cannot be unpacked: "), "{lines:?}");
+    for name in ["cut.tfrecord.gz", "damaged.tfrecord.gz"] {
+        assert_eq!(only_error(&files, name, &default()).kind(), ErrorKind::Corrupt, "{name}");
+    }
+    assert_eq!(lines[2..], EXPECTED.map(|line| format!("sound.tfrecord.gz{line}")));
+}

@@ -8,8 +8,8 @@ use arrow_array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch,
     StringArray, StructArray, types::Int32Type,
 };
-use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use arrow_ipc::{CompressionType, MetadataVersion};
 use arrow_schema::{DataType, Field, Schema};
 use common::{Files, items, only_error, place};
 use featvec::ErrorKind;
@@ -75,6 +75,16 @@ fn packed_file(batches: &[RecordBatch], codec: CompressionType) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+/// The file that Polars writes: what says first what the columns are has no mark and no length, so only the end tells.
+fn as_polars(mut file: Vec<u8>) -> Vec<u8> {
+    let mark = file.windows(4).position(|window| window == [0xff; 4]).unwrap();
+    let message = mark + 8;
+    let length = u32::from_le_bytes(file[mark + 4..message].try_into().unwrap()) as usize;
+    file.copy_within(message..message + length, mark);
+    file[mark + length..message + length].fill(0);
+    file
+}
+
 /// The same table in each format.
 fn tables(files: &Files) -> [&'static str; 7] {
     let batch = pictures();
@@ -120,6 +130,57 @@ fn rows_that_are_not_wanted_are_asked_for_once_and_passed_over() {
         }
         assert_eq!(found, [1, 4].map(|row: usize| format!("{name}{}", EXPECTED[row])), "{name}");
         assert_eq!(asked, [0, 1, 2, 3, 4].map(|row| format!("{name}#{row}")), "{name}");
+    }
+}
+
+#[test]
+fn files_whose_columns_only_the_end_tells_are_read() {
+    let files = Files::new();
+    let batch = pictures();
+    let plain = arrow_file(&[batch.slice(0, 2), batch.slice(2, 3)]);
+    files.write("a.arrow", as_polars(plain.clone()));
+    assert_eq!(files.items("a.arrow", &default()), EXPECTED.map(|line| format!("a.arrow{line}")));
+    files.write("b.arrow", as_polars(packed_file(std::slice::from_ref(&batch), CompressionType::ZSTD)));
+    assert_eq!(files.items("b.arrow", &default()), EXPECTED.map(|line| format!("b.arrow{line}")));
+    let dictionary: ArrayRef = Arc::new(vec!["a"].into_iter().collect::<DictionaryArray<Int32Type>>());
+    files.write(
+        "c.arrow",
+        as_polars(arrow_file(&[one_row(vec![("d", dictionary), ("image", binary(b"x"))])])),
+    );
+    assert_eq!(files.items("c.arrow", &default()), ["c.arrow#0 | x | Dictionary(Int32, Utf8)"]);
+    files.write("empty.arrow", as_polars(arrow_file(&[batch.slice(0, 0)])));
+    assert!(files.items("empty.arrow", &default()).is_empty());
+    // The end, damaged in ways that differ.
+    let end = plain.len() - 10;
+    for (at, value) in [(end, 0xff), (end + 3, 0x7f), (end + 4, 0), (end - 30, 0xff)] {
+        let mut bytes = as_polars(plain.clone());
+        bytes[at] = value;
+        files.write("bad.arrow", &bytes);
+        for line in files.items("bad.arrow", &default()) {
+            assert!(!line.contains("gave up"), "{line}");
+        }
+    }
+    files.write("cut.arrow", &as_polars(plain)[..end]);
+    assert_eq!(only_error(&files, "cut.arrow", &default()).kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn files_and_streams_of_old_programs_whose_messages_have_no_marks_are_read() {
+    let files = Files::new();
+    let batch = pictures();
+    let options = || IpcWriteOptions::try_new(8, true, MetadataVersion::V4).unwrap();
+    let mut file = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
+    let mut stream = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
+    for part in [batch.slice(0, 2), batch.slice(2, 3)] {
+        file.write(&part).unwrap();
+        stream.write(&part).unwrap();
+    }
+    files.write("a.arrow", file.into_inner().unwrap());
+    let stream = stream.into_inner().unwrap();
+    assert_ne!(stream[..4], [0xff; 4]);
+    files.write("b.arrow", stream);
+    for name in ["a.arrow", "b.arrow"] {
+        assert_eq!(files.items(name, &default()), EXPECTED.map(|line| format!("{name}{line}")));
     }
 }
 
@@ -270,6 +331,29 @@ fn damage_costs_a_row_group_or_a_batch() {
 }
 
 #[test]
+fn a_damaged_header_of_a_batch_invents_no_rows_and_makes_no_reader_give_up() {
+    let files = Files::new();
+    let batch = pictures();
+    let batches = [batch.slice(0, 2), batch.slice(2, 2), batch.slice(4, 1)];
+    let whole = arrow_stream(&batches);
+    // The second batch lies where the stream of only the first has eight bytes at its end.
+    let start = arrow_stream(&batches[..1]).len() - 8;
+    let length = u32::from_le_bytes(whole[start + 4..start + 8].try_into().unwrap()) as usize;
+    for (at, bit) in (start..start + 8 + length).flat_map(|at| [0x10, 0x80].map(|bit| (at, bit))) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= bit;
+        files.write("a.arrow", bytes);
+        let lines = files.items("a.arrow", &default());
+        assert!(lines[1].starts_with("a.arrow#1 | p1") && lines.len() <= 6, "{at}: {lines:?}");
+        let is_key = |line: &String| (0..5).any(|row| line.starts_with(&format!("a.arrow#{row} | ")));
+        assert!(lines.iter().all(|line| is_key(line) || line.starts_with("a.arrow | ! ")), "{at}: {lines:?}");
+        assert!(lines.iter().all(|line| !line.contains("gave up")), "{at}: {lines:?}");
+        let is_told = |line: &String| line.starts_with("a.arrow | ! ") || line == "a.arrow#4 | p4 | 14 | k4";
+        assert!(lines.iter().any(is_told), "{at}: {lines:?}");
+    }
+}
+
+#[test]
 fn what_is_cut_or_no_table_is_one_item() {
     let files = Files::new();
     for name in tables(&files).into_iter().filter(|name| *name != "c.arrows") {
@@ -391,5 +475,80 @@ fn a_page_of_gzip_that_unpacks_to_more_than_it_says_is_refused_before_it_does() 
         files.write("a.parquet", &bytes);
         let lines = files.items("a.parquet", &default());
         assert!(lines[0].contains("row group 0: a page of 9192 bytes that unpacks to more"), "{lines:?}");
+    }
+}
+
+fn packed_parquet(batch: &RecordBatch, codec: Compression) -> Vec<u8> {
+    parquet(batch, WriterProperties::builder().set_dictionary_enabled(false).set_compression(codec).build())
+}
+
+#[test]
+fn pages_that_lz4_packed_are_read_but_not_its_frames_whose_length_nobody_states() {
+    let files = Files::new();
+    for codec in [Compression::LZ4, Compression::LZ4_RAW] {
+        files.write("a.parquet", packed_parquet(&pictures(), codec));
+        assert_eq!(files.items("a.parquet", &default()), EXPECTED.map(|line| format!("a.parquet{line}")));
+    }
+    let batch = one_row(vec![("image", binary(&[0; 100_000]))]);
+    let mut bytes = packed_parquet(&batch, Compression::LZ4);
+    // The body of the page begins with the number of bytes that it unpacks to.
+    let at = bytes.windows(4).position(|window| window == 100_004u32.to_be_bytes()).unwrap();
+    for mark in [0x184d_2204u32, 0x184c_2102] {
+        bytes[at..at + 4].copy_from_slice(&mark.to_le_bytes());
+        files.write("b.parquet", &bytes);
+        let error = only_error(&files, "b.parquet", &default());
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_brotli_or_lzo_packed_is_refused_once() {
+    let files = Files::new();
+    let mut bytes = packed_parquet(&pictures(), Compression::SNAPPY);
+    // The codec comes after the name of the column, as a number doubled.
+    let name = b"\x19\x18\x05image\x15";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    assert_eq!(bytes[at], 2);
+    for (codec, name) in [(8, "brotli"), (6, "LZO")] {
+        bytes[at] = codec;
+        files.write("a.parquet", &bytes);
+        let error = only_error(&files, "a.parquet", &default());
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        let expected = format!("packed by {name}, which is not read (write the file with zstd or snappy)");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn paths_in_a_dictionary_are_found() {
+    let files = Files::new();
+    let paths = [Some("http://h/b.jpg"), None, Some("a.jpg"), Some("http://h/b.jpg")];
+    let dictionary: ArrayRef = Arc::new(paths.into_iter().collect::<DictionaryArray<Int32Type>>());
+    let batch = RecordBatch::try_from_iter_with_nullable([("path", dictionary, true)]).unwrap();
+    files.write("a.parquet", parquet(&batch, groups_of(2)));
+    files.write("a.arrow", arrow_file(std::slice::from_ref(&batch)));
+    for name in ["a.parquet", "a.arrow"] {
+        let lines = files.items(name, &default());
+        for (row, line) in lines.iter().enumerate() {
+            let expected = match paths[row] {
+                None => "! this row has no picture",
+                Some("a.jpg") => "a file",
+                Some(_) => "! a URL, and nothing here opens URLs",
+            };
+            assert!(line.starts_with(&format!("{name}#{row} | {expected}")), "{lines:?}");
+        }
+        assert_eq!(lines.len(), 4);
+    }
+}
+
+#[test]
+fn feather_of_version_1_is_told_from_damage() {
+    let files = Files::new();
+    for name in ["a.feather", "no_name"] {
+        files.write(name, [&b"FEA1"[..], &[0; 100], b"FEA1"].concat());
+        let error = only_error(&files, name, &default());
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let expected = "Feather of version 1, which is not read (write it with version 2, or as Parquet)";
+        assert_eq!(error.to_string(), expected);
     }
 }

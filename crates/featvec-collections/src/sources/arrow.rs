@@ -14,20 +14,26 @@ use featvec::{Error, ErrorKind, Result};
 use featvec_formats::Skip;
 
 use super::columns;
+use super::footer::Footer;
 use super::layout::{Layout, Rows};
 use super::lost::Lost;
 use super::place::Place;
+use super::soundness::{batch_of, has_rows_of_columns, unpacked_bytes};
 use super::stream::Stream;
 use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Source, SourceOptions, Wanted};
 use crate::guard::guarded;
 
 /// The mark at both ends of a file.
-const MAGIC: &[u8] = b"ARROW1";
+pub(super) const MAGIC: &[u8] = b"ARROW1";
+/// What files of Feather begin with that are not of Arrow: version 2 is.
+pub(super) const FEATHER_1: &[u8] = b"FEA1";
 /// The mark is made as long as a multiple of this, at most eight times as long.
 const ALIGNMENT: usize = 8;
+/// What each message begins with.
+const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Longest description of a batch or of columns.
-const MOST_MESSAGE_BYTES: u64 = 64 << 20;
+pub(super) const MOST_MESSAGE_BYTES: u64 = 64 << 20;
 /// Most rows of a batch.
 const MOST_BATCH_ROWS: u64 = 1 << 22;
 
@@ -135,10 +141,21 @@ pub(super) fn schema(place: &Place, options: &SourceOptions) -> Result<SchemaRef
 
 fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
     let mut stream = Peeked::new(place.stream(options)?, 9 * ALIGNMENT)?;
+    if stream.head().starts_with(FEATHER_1) {
+        return Err(Error::unsupported("", "Feather of version 1, which is not read")
+            .with_hint("write it with version 2, or as Parquet"));
+    }
+    let mut footer = None;
     let stream: Box<dyn Stream> = if stream.head().starts_with(MAGIC) {
         let parts = stream.head().chunks(ALIGNMENT).skip(1);
         let padding = parts.take_while(|part| part.iter().all(|byte| *byte == 0)).count();
-        stream.skip(((1 + padding) * ALIGNMENT) as u64).map_err(|error| broken(&error))?;
+        let start = (1 + padding) * ALIGNMENT;
+        // What says first what the columns are is no message in files of Polars: nothing says how long it is.
+        if stream.head().get(start..).is_none_or(|first| !first.starts_with(&CONTINUATION)) {
+            footer = Some(Footer::read(place.seekable(options)?)?);
+        }
+        let start = footer.as_ref().map_or(start as u64, |footer| footer.first);
+        stream.skip(start).map_err(|error| broken(&error))?;
         Box::new(stream)
     } else {
         match Compression::of(stream.head()) {
@@ -150,11 +167,15 @@ fn open(place: &Place, options: &SourceOptions) -> Result<(Batches, Layout)> {
         stream,
         schema: Arc::new(Schema::empty()),
         dictionaries: HashMap::new(),
+        have_marks: None,
         message: Vec::new(),
         most_bytes: options.max_picture_bytes,
         is_lost: false,
     };
-    batches.read_schema()?;
+    match footer {
+        Some(footer) => batches.schema = Arc::new(footer.schema),
+        None => batches.read_schema()?,
+    }
     let layout = Layout::of(&batches.schema, options)?;
     Ok((batches, layout))
 }
@@ -164,6 +185,8 @@ struct Batches {
     stream: Box<dyn Stream>,
     schema: SchemaRef,
     dictionaries: HashMap<i64, ArrayRef>,
+    /// Whether messages begin with a mark, as those before did. Old programs write none.
+    have_marks: Option<bool>,
     /// The message read last.
     message: Vec<u8>,
     most_bytes: u64,
@@ -191,6 +214,13 @@ impl Batches {
             if let Some(batch) = message.header_as_record_batch() {
                 // Where the picture of a row begins takes four bytes, which may compress well.
                 let most = if batch.compression().is_some() { body.saturating_mul(250) } else { body / 4 };
+                if !has_rows_of_columns(&batch, self.schema.fields()) {
+                    let message = format!(
+                        "a batch of {} rows whose columns have other numbers of them",
+                        batch.length()
+                    );
+                    return Err(Error::corrupt("", message).with_hint("fetch or copy it again"));
+                }
                 let rows = u64::try_from(batch.length()).ok();
                 return match rows.filter(|rows| *rows <= most.min(MOST_BATCH_ROWS)) {
                     Some(rows) => Ok(Some((rows, body))),
@@ -199,10 +229,10 @@ impl Batches {
                     }
                 };
             }
-            match message.header_as_dictionary_batch().is_some() {
-                true => self.dictionary(body)?,
-                false => self.skip(body)?,
+            if message.header_as_dictionary_batch().is_none() {
+                return Err(damaged("neither a batch nor a dictionary"));
             }
+            self.dictionary(body)?;
         }
     }
 
@@ -247,7 +277,8 @@ impl Batches {
             return Err(cut_off());
         }
         self.is_lost = false;
-        let unpacked = guarded(|| Ok(unpacked_bytes(&self.message()?, &bytes)))?;
+        let batch = batch_of(&self.message()?).ok_or_else(|| Error::corrupt("", "no batch"))?;
+        let unpacked = unpacked_bytes(&batch, &bytes)?;
         if unpacked > self.most_bytes {
             return Err(self.too_large(unpacked));
         }
@@ -256,14 +287,18 @@ impl Batches {
 
     /// Reads the next message, and says how many bytes its body has; none at the end.
     fn next_message(&mut self) -> Result<Option<u64>> {
-        const CONTINUATION: [u8; 4] = [0xff; 4];
         let mut frame = Vec::new();
         self.stream.by_ref().take(4).read_to_end(&mut frame).map_err(|error| broken(&error))?;
         if frame.is_empty() {
             // Some writers of streams leave out the end.
             return Ok(None);
         }
-        if frame == CONTINUATION {
+        let has_mark = frame == CONTINUATION;
+        // Else damage to a length could pass for the end, which has none in old files.
+        if *self.have_marks.get_or_insert(has_mark) != has_mark {
+            return Err(no_message());
+        }
+        if has_mark {
             frame.clear();
             self.stream.by_ref().take(4).read_to_end(&mut frame).map_err(|error| broken(&error))?;
         }
@@ -273,7 +308,7 @@ impl Batches {
         }
         let bytes = u64::from(length);
         if bytes > MOST_MESSAGE_BYTES {
-            return Err(Error::corrupt("", "no message where one must be"));
+            return Err(no_message());
         }
         self.message.clear();
         self.stream.by_ref().take(bytes).read_to_end(&mut self.message).map_err(|error| broken(&error))?;
@@ -296,29 +331,18 @@ impl Batches {
     }
 }
 
-/// Bytes that the buffers of a compressed batch say they unpack to.
-fn unpacked_bytes(message: &Message<'_>, body: &[u8]) -> u64 {
-    let batch = message.header_as_record_batch();
-    let batch =
-        batch.or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
-    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return 0 };
-    let unpacked = |offset: i64| {
-        let length = usize::try_from(offset).ok().and_then(|offset| body.get(offset..)?.first_chunk::<8>());
-        // -1 says that the buffer is not compressed.
-        length.and_then(|length| u64::try_from(i64::from_le_bytes(*length)).ok()).unwrap_or(0)
-    };
-    let buffers = batch.buffers().into_iter().flatten();
-    buffers.map(|buffer| unpacked(buffer.offset())).fold(0, u64::saturating_add)
-}
-
-fn damaged(error: impl std::fmt::Display) -> Error {
+pub(super) fn damaged(error: impl std::fmt::Display) -> Error {
     Error::corrupt("", format!("a damaged message: {error}"))
 }
 
-fn cut_off() -> Error {
+fn no_message() -> Error {
+    Error::corrupt("", "no message where one must be").with_hint("fetch or copy it again")
+}
+
+pub(super) fn cut_off() -> Error {
     Error::corrupt("", "the file breaks off").with_hint("fetch or copy it again")
 }
 
-fn arrow_error(error: ArrowError) -> Error {
+pub(super) fn arrow_error(error: ArrowError) -> Error {
     Error::corrupt("", format!("not sound Arrow data: {error}")).with_hint("fetch or copy it again")
 }

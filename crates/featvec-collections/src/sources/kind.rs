@@ -8,6 +8,7 @@ use featvec::pictures::EXTENSIONS;
 use featvec::{Error, Result};
 use featvec_formats::{tar, tfrecord};
 
+use super::arrow::FEATHER_1;
 use super::place::Place;
 use super::unpack::{Compression, Through};
 
@@ -82,7 +83,7 @@ impl Kind {
         let kind = match head {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Kind::Zip,
             _ if head.starts_with(b"PAR1") => Kind::Parquet,
-            _ if head.starts_with(b"ARROW1") => Kind::Arrow,
+            _ if head.starts_with(b"ARROW1") || head.starts_with(FEATHER_1) => Kind::Arrow,
             // A message of a stream: a mark, and a length that is a multiple of 8.
             [0xff, 0xff, 0xff, 0xff, length, ..] if length % 8 == 0 => Kind::Arrow,
             _ if head.starts_with(b"\x93NUMPY") => Kind::Array,

@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
+use arrow_select::take::take;
 use featvec::{Error, ErrorKind, Result};
 
 use super::columns::{self, free_name};
@@ -132,6 +133,12 @@ fn located(column: &ArrayRef, row: usize, (table, most_bytes): (&Place, u64)) ->
             (None, None) => Err(nothing()),
         };
     }
+    if let Some(dictionary) = column.as_any_dictionary_opt() {
+        // All rows at once could take far more than the dictionary.
+        let value = take(dictionary.values(), &dictionary.keys().slice(row, 1), None)
+            .map_err(|error| Error::corrupt("", error.to_string()))?;
+        return located(&value, 0, (table, most_bytes));
+    }
     if let Some(bytes) = bytes_at(column, row) {
         if bytes.len() as u64 > most_bytes {
             return Err(too_large(most_bytes));
@@ -187,7 +194,12 @@ fn is_bytes(data_type: &DataType) -> bool {
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    use DataType::{Dictionary, LargeUtf8, Utf8, Utf8View};
+    match data_type {
+        Utf8 | LargeUtf8 | Utf8View => true,
+        Dictionary(_, values) => !matches!(**values, Dictionary(..)) && is_text(values),
+        _ => false,
+    }
 }
 
 /// What a struct of bytes and a path, as Hugging Face's libraries write it, keeps of the path.

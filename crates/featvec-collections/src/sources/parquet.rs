@@ -38,6 +38,9 @@ const MOST_GROUP_ROWS: u64 = 1 << 22;
 const FREE_ROWS: u64 = 1 << 16;
 const MOST_ROWS_PER_BYTE: u64 = 250;
 
+/// What frames of LZ4 begin with, the present ones and those of old. Parquet has other frames, but some programs wrote these.
+const LZ4_FRAMES: [[u8; 4]; 2] = [[0x04, 0x22, 0x4d, 0x18], [0x02, 0x21, 0x4c, 0x18]];
+
 /// A file being read, one row group after another.
 pub(super) struct Parquet {
     file: SharedFile,
@@ -113,10 +116,8 @@ impl Parquet {
         // Those of pages that were passed over.
         self.file.opened().pages.clear();
         let reader = guarded(|| {
-            let gzip =
-                group.columns().iter().filter(|chunk| matches!(chunk.compression(), Compression::GZIP(_)));
-            let file =
-                SharedFile { gzip: gzip.map(|chunk| chunk.byte_range()).collect(), ..self.file.clone() };
+            let chunks = group.columns().iter().map(|chunk| (chunk.byte_range(), chunk.compression()));
+            let file = SharedFile { chunks: chunks.collect(), ..self.file.clone() };
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
                 .with_row_groups(vec![index])
                 .with_batch_size(batch_rows as usize);
@@ -211,9 +212,23 @@ fn open(place: &Place, options: &SourceOptions) -> Result<(SharedFile, ArrowRead
     let metadata = guarded(|| {
         ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| file.explain(error))
     })?;
+    let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
+    for chunk in chunks {
+        match chunk.compression() {
+            Compression::BROTLI(_) => return Err(unsupported("brotli")),
+            Compression::LZO => return Err(unsupported("LZO")),
+            _ => {}
+        }
+    }
     let layout = Layout::of(metadata.schema(), options)?;
     file.has_pages = true;
     Ok((file, metadata, layout))
+}
+
+/// A way of packing that is not read.
+fn unsupported(packing: &str) -> Error {
+    Error::unsupported("", format!("packed by {packing}, which is not read"))
+        .with_hint("write the file with zstd or snappy")
 }
 
 /// A number of bytes that a file states.
@@ -229,8 +244,8 @@ struct SharedFile {
     most_bytes: u64,
     /// Whether what is read now are pages, because the description of the file has been read.
     has_pages: bool,
-    /// Where the columns of this row group begin that gzip has packed, and how long they are.
-    gzip: Arc<[(u64, u64)]>,
+    /// Where the columns of this row group begin, how long they are, and how they are packed.
+    chunks: Arc<[((u64, u64), Compression)]>,
 }
 
 struct Opened {
@@ -256,7 +271,7 @@ impl SharedFile {
             length,
             most_bytes,
             has_pages: false,
-            gzip: Arc::new([]),
+            chunks: Arc::new([]),
         })
     }
 
@@ -322,17 +337,27 @@ impl SharedFile {
         if batch_bytes > self.most_bytes.saturating_add(BATCH_BYTES) {
             return Err(self.too_large(batch_bytes));
         }
-        // The reader unpacks all that gzip holds, whatever the header says; other codecs stop at what it says.
-        if self.gzip.iter().any(|(first, length)| (*first..first.saturating_add(*length)).contains(&start)) {
-            let packed = usize::try_from(page.levels).ok().and_then(|levels| body.get(levels..));
-            let unpacked =
-                MultiGzDecoder::new(packed.unwrap_or_default()).take(page.unpacked.saturating_add(1));
-            // A damaged one is found by the reader.
-            let found = io::copy(&mut { unpacked }, &mut io::sink()).unwrap_or(0);
-            if found > page.unpacked {
-                let message = format!("a page of {} bytes that unpacks to more", page.unpacked);
-                return Err(self.refuse(Error::corrupt("", message)));
+        let chunk = self
+            .chunks
+            .iter()
+            .find(|((first, length), _)| (*first..first.saturating_add(*length)).contains(&start));
+        let packed = usize::try_from(page.levels).ok().and_then(|levels| body.get(levels..));
+        let packed = packed.unwrap_or_default();
+        // The reader unpacks all that gzip or a frame of LZ4 holds, whatever the header says; else it stops at what it says.
+        match chunk {
+            Some((_, Compression::GZIP(_))) => {
+                let unpacked = MultiGzDecoder::new(packed).take(page.unpacked.saturating_add(1));
+                // A damaged one is found by the reader.
+                let found = io::copy(&mut { unpacked }, &mut io::sink()).unwrap_or(0);
+                if found > page.unpacked {
+                    let message = format!("a page of {} bytes that unpacks to more", page.unpacked);
+                    return Err(self.refuse(Error::corrupt("", message)));
+                }
             }
+            Some((_, Compression::LZ4)) if LZ4_FRAMES.iter().any(|mark| packed.starts_with(mark)) => {
+                return Err(self.refuse(unsupported("frames of LZ4")));
+            }
+            _ => {}
         }
         Ok(())
     }

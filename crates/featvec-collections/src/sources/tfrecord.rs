@@ -1,6 +1,7 @@
 //! TFRecord files of examples (`tf.Example`), as TF-Slim writes them and others: plain, gzip, zlib or zstd.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
@@ -14,7 +15,7 @@ use super::columns;
 use super::layout::too_large;
 use super::place::Place;
 use super::stream::Stream;
-use super::unpack::{Compression, Peeked};
+use super::unpack::{Compression, Peeked, broken};
 use super::{Draft, Located, Source, SourceOptions, Wanted};
 use crate::Content;
 
@@ -121,9 +122,21 @@ impl Source for Records {
             }
             Err(error) => {
                 self.is_over = true;
-                Some(Draft::failed(self.key.clone(), error)).filter(|draft| wanted(&draft.key))
+                Some(Draft::failed(self.key.clone(), explained(error))).filter(|draft| wanted(&draft.key))
             }
         }
+    }
+}
+
+/// An error of the reader of records, to which damage to what was unpacked is a failure of the disk.
+fn explained(error: Error) -> Error {
+    use io::ErrorKind::{InvalidData, UnexpectedEof};
+    let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+    match io {
+        Some(io) if error.kind() == ErrorKind::Io && matches!(io.kind(), InvalidData | UnexpectedEof) => {
+            broken(io)
+        }
+        _ => error,
     }
 }
 
