@@ -15,14 +15,22 @@ mod stop;
 mod talk;
 mod watch;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use featvec_collections::is_guarded;
 
 use cli::Cli;
 use stop::{Outcome, Stop};
 
 fn main() -> ExitCode {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !is_guarded() {
+            report(panic);
+        }
+    }));
     let end = match Cli::try_parse() {
         Ok(cli) => cli.run(),
         Err(error) if error.use_stderr() => {

@@ -31,6 +31,7 @@ pub mod sources;
 mod stats;
 mod verify;
 
+pub use guard::is_guarded;
 pub use hashing::hex;
 pub use identity::{Dtype, Identity};
 pub use item::{Content, Item};
