@@ -81,7 +81,8 @@ impl Source {
             file(zstd.expect("zstd is there")),
             stream.into_inner().expect("memory takes everything"),
         ];
-        Source { name: "arrow", ending: "arrow", corpus, most_bytes: 16 * LIMIT_BYTES }
+        // The numbers of the rows of a batch may be four million.
+        Source { name: "arrow", ending: "arrow", corpus, most_bytes: 64 * LIMIT_BYTES }
     }
 }
 

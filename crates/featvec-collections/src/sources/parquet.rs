@@ -37,6 +37,8 @@ const MOST_GROUP_ROWS: u64 = 1 << 22;
 /// So many rows may be in a row group whatever its bytes are; of more, each byte can hold only so many.
 const FREE_ROWS: u64 = 1 << 16;
 const MOST_ROWS_PER_BYTE: u64 = 250;
+/// About what a value takes once it is decoded, with what says whether it is there, while vectors of them grow.
+const VALUE_BYTES: u64 = 64;
 
 /// What frames of LZ4 begin with, the present ones and those of old. Parquet has other frames, but some programs wrote these.
 const LZ4_FRAMES: [[u8; 4]; 2] = [[0x04, 0x22, 0x4d, 0x18], [0x02, 0x21, 0x4c, 0x18]];
@@ -323,6 +325,13 @@ impl SharedFile {
         if page.unpacked > self.most_bytes {
             return Err(self.too_large(page.unpacked));
         }
+        let most_values = FREE_ROWS.max(self.most_bytes / VALUE_BYTES);
+        if page.values > most_values {
+            let message = format!("a page of {} values, of at most {most_values}", page.values);
+            return Err(self.refuse(
+                Error::new(ErrorKind::Limit, "", message).with_hint("write the file with smaller pages"),
+            ));
+        }
         self.opened().pages.insert(start.saturating_add(length), page);
         Ok(Cursor::new(bytes))
     }
@@ -414,6 +423,8 @@ impl Read for Header {
 struct Page {
     /// Bytes of the body when it is unpacked.
     unpacked: u64,
+    /// How many values it has; a few bytes may stand for all of them.
+    values: u64,
     /// How many bytes of the body before the values are never packed.
     levels: u64,
 }
@@ -425,10 +436,13 @@ impl Page {
         /// Fields of the header, and of the structure within for pages of version 2.
         const UNPACKED: u64 = 2;
         const VERSION_2: u64 = 8;
+        const KINDS: [u64; 3] = [5, 7, VERSION_2];
+        const VALUES: u64 = 1;
         const LEVELS: [u64; 2] = [5, 6];
-        let mut page = Page { unpacked: 0, levels: 0 };
+        let mut page = Page { unpacked: 0, values: 0, levels: 0 };
         let rest = structure(header, &[], &mut |path, value| match path {
             [UNPACKED] => page.unpacked = value,
+            [kind, VALUES] if KINDS.contains(kind) => page.values = page.values.max(value),
             [VERSION_2, field] if LEVELS.contains(field) => page.levels = page.levels.saturating_add(value),
             _ => {}
         })?;
