@@ -28,6 +28,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import environment  # noqa: E402
+from unpack import unpacked  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -69,16 +70,6 @@ def large_photos(folder, count):
             noisy = np.clip(np.asarray(photo) + noise.round(), 0, 255).astype(np.uint8)
             Image.fromarray(noisy).save(path, quality=90, subsampling="4:2:0")
     return sorted(made.glob("*.jpg"))[:count]
-
-
-def unpacked(module):
-    """A module's folder where an archive is given."""
-    if not module.endswith(".tar.gz"):
-        return module
-    folder = SCRATCH / "module"
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["tar", "-xzf", module, "-C", folder], check=True)
-    return str(folder)
 
 
 def serve(args):
@@ -158,7 +149,7 @@ def main():
     args = parse_args()
     SCRATCH.mkdir(parents=True, exist_ok=True)
     environment.enter(SCRATCH / "venv", REQUIREMENTS)
-    args.module = unpacked(args.module)
+    args.module = unpacked(args.module, SCRATCH)
     if args.serve:
         return serve(args)
     import numpy as np

@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import environment  # noqa: E402
+from unpack import unpacked  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -156,16 +157,6 @@ def peak_memory(command):
     return peak
 
 
-def unpacked(module):
-    """A module's folder where an archive is given: unpacking is not what is measured."""
-    if not module.endswith(".tar.gz"):
-        return module
-    folder = SCRATCH / "module"
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["tar", "-xzf", module, "-C", folder], check=True)
-    return str(folder)
-
-
 def measure(contenders, args):
     """Case -> name -> milliseconds a picture, round by round."""
     times = {case: {who.name: [] for who in contenders if who.runs(case)} for case in CASES}
@@ -242,7 +233,7 @@ def main():
     description = json.loads(output([args.featvec, "inspect", "--format", "json", args.module]))
     np.save(pictures, load_photos(args.photos, description["image_size"]))
 
-    featvec = Featvec(args.featvec, unpacked(args.module))
+    featvec = Featvec(args.featvec, unpacked(args.module, SCRATCH))
     peers = [Peer(kind, model, pictures) for kind in ("onnxruntime", "openvino")]
     for peer in peers:
         for case in filter(peer.runs, CASES):

@@ -26,6 +26,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import environment  # noqa: E402
+from unpack import unpacked  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -45,16 +46,6 @@ def parse_args():
     parser.add_argument("--peers", default="tensorflow,pytorch")
     parser.add_argument("--serve", choices=["tensorflow", "pytorch"], help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def unpacked(module):
-    """A module's folder where an archive is given."""
-    if not module.endswith(".tar.gz"):
-        return module
-    folder = SCRATCH / "module"
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["tar", "-xzf", module, "-C", folder], check=True)
-    return str(folder)
 
 
 def random_images(batch):
@@ -207,7 +198,7 @@ def main():
     environment.enter(SCRATCH / "venv", REQUIREMENTS)
     if args.serve:
         return serve(args)
-    args.module = unpacked(args.module)
+    args.module = unpacked(args.module, SCRATCH)
     contenders = [Featvec(args), *(Peer(kind, args) for kind in args.peers.split(","))]
     turns = {who.name: [] for who in contenders}
     for number in range(args.rounds):
