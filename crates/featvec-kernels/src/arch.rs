@@ -1,6 +1,8 @@
 //! One file per instruction set: its [`Simd`](crate::simd::Simd) operations, those on bytes
 //! ([`ByteDot`](crate::bytes::ByteDot)), and its entry points.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]

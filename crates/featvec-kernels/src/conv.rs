@@ -206,17 +206,17 @@ struct Packed {
 }
 
 /// Some vectors of output channels that a tile computes together.
-struct Panel {
-    outputs: Range<usize>,
-    packed: usize,
+pub(crate) struct Panel {
+    pub outputs: Range<usize>,
+    pub packed: usize,
 }
 
 /// Where one vector of output channels goes.
-struct Output {
-    origin: usize,
-    pitch: usize,
-    pixel_step: usize,
-    floor: f32,
+pub(crate) struct Output {
+    pub origin: usize,
+    pub pitch: usize,
+    pub pixel_step: usize,
+    pub floor: f32,
 }
 
 impl Output {
@@ -234,7 +234,7 @@ impl Output {
 
 /// Cuts outputs into panels of at most `width` vectors, each of which takes `vector_len` elements of the filter. A tile
 /// has one floor, so a panel ends where the ReLU does.
-fn panels(outputs: &[Output], width: usize, vector_len: usize) -> Vec<Panel> {
+pub(crate) fn panels(outputs: &[Output], width: usize, vector_len: usize) -> Vec<Panel> {
     let mut panels = Vec::new();
     let mut first = 0;
     while first < outputs.len() {
@@ -244,6 +244,99 @@ fn panels(outputs: &[Output], width: usize, vector_len: usize) -> Vec<Panel> {
         first = end;
     }
     panels
+}
+
+/// The output channels of convolutions that read the same input, in vectors.
+pub(crate) struct Columns<'a> {
+    branches: &'a [Branch<'a>],
+    /// The branch and the first output channel of each vector.
+    places: Vec<(usize, usize)>,
+    pub outputs: Vec<Output>,
+    /// What the branches write.
+    pub ranges: Vec<Range<usize>>,
+    /// `[vectors][lanes]`, integers where the input is bytes.
+    pub bias: Aligned,
+    /// `[vectors][lanes]`, where the input is bytes.
+    pub factors: Aligned,
+    byte_filters: Vec<ByteFilter>,
+}
+
+impl<'a> Columns<'a> {
+    /// Those of `branches` in vectors of `lanes`, where the input's channels stand for `bytes`, if it is bytes, and the
+    /// outputs have `h` rows and `w` columns.
+    ///
+    /// # Panics
+    /// Where filters and outputs do not fit together.
+    pub(crate) fn new(
+        branches: &'a [Branch<'a>],
+        lanes: usize,
+        bytes: Option<&[Channel]>,
+        [h, w]: [usize; 2],
+    ) -> Columns<'a> {
+        let mut outputs = Vec::new();
+        let mut places = Vec::new();
+        let mut byte_filters = Vec::new();
+        for (index, branch) in branches.iter().enumerate() {
+            let oc = branch.filter.shape[3];
+            branch.filter.check();
+            assert_eq!(
+                branch.filter.shape[..3],
+                branches[0].filter.shape[..3],
+                "branches of different sizes"
+            );
+            assert_eq!(branch.output.shape(), [oc, h, w], "the output map does not fit");
+            let output = &branch.output;
+            match (bytes, output.element()) {
+                (None, Element::F32) => {
+                    assert_eq!(output.lanes(), lanes, "a map in blocks of another instruction set");
+                }
+                (Some(channels), Element::U8 { step }) => {
+                    assert!(branch.relu, "bytes have no negative numbers");
+                    byte_filters.push(ByteFilter::new(&branch.filter, channels, step));
+                }
+                _ => panic!("a convolution from bytes to `f32`, or from `f32` to bytes"),
+            }
+            let per_word = output.element().per_word();
+            for column in (0..output.blocks() * output.lanes()).step_by(lanes) {
+                let floor = if branch.relu { 0.0 } else { f32::NEG_INFINITY };
+                outputs.push(Output { floor, ..Output::of(output, column, per_word) });
+                places.push((index, column));
+            }
+        }
+        let mut bias = Aligned::zeroed(outputs.len() * lanes);
+        let mut factors = Aligned::zeroed(bytes.map_or(0, |_| bias.len()));
+        for (index, &(branch, column)) in places.iter().enumerate() {
+            let place = index * lanes..(index + 1) * lanes;
+            match byte_filters.get(branch) {
+                None => copy_from(branches[branch].filter.bias, column, &mut bias[place]),
+                Some(filter) => {
+                    for (word, bias) in bias.words_mut()[place.clone()]
+                        .iter_mut()
+                        .zip(&filter.bias[column.min(filter.bias.len())..])
+                    {
+                        *word = bias.cast_unsigned();
+                    }
+                    copy_from(&filter.factors, column, &mut factors[place]);
+                }
+            }
+        }
+        let ranges = branches.iter().map(|branch| branch.output.range()).collect();
+        Columns { branches, places, outputs, ranges, bias, factors, byte_filters }
+    }
+
+    /// A word for each output channel of a vector: its weights for four rows of the filter matrix, as bytes.
+    pub(crate) fn fill_bytes(&self, rows: &[Option<usize>], vector: usize, words: &mut [u32]) {
+        let (branch, column) = self.places[vector];
+        self.byte_filters[branch].fill(rows, column, words);
+    }
+
+    /// The weights for a row of the filter matrix of the output channels of a vector, and of those that follow.
+    pub(crate) fn weights(&self, row: usize, vector: usize) -> &[f32] {
+        let (branch, column) = self.places[vector];
+        let filter = self.branches[branch].filter;
+        let oc = filter.shape[3];
+        &filter.weights[row * oc + column..(row + 1) * oc]
+    }
 }
 
 /// Which row of the filter matrix `[kh * kw * ic, oc]` each element of the depth meets, for a map in blocks of `lanes`
@@ -296,7 +389,7 @@ impl PackedFilter {
         let [kh, kw, ic, oc] = shape;
         let whole = |channels: usize| channels.checked_next_multiple_of(kernels.lanes());
         let len = checked_end(0, [Some(kh), Some(kw), whole(ic), whole(oc)]);
-        PackedFilter { weights: Aligned::zeroed(len).into(), tile_name: kernels.tile_name(), shape }
+        PackedFilter { weights: Aligned::zeroed(len).into(), tile_name: kernels.tiles.name, shape }
     }
 
     /// Packs `weights`, `[kh, kw, ic, oc]`, on all threads.
@@ -347,7 +440,7 @@ impl Conv {
             [kernels.lanes(); 2],
             "maps in blocks of another instruction set"
         );
-        assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
+        assert_eq!(filter.tile_name, kernels.tiles.name, "a filter packed for another instruction set");
         assert_eq!(ic, channels, "the filter reads other channels than the map has");
         assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
         assert_eq!(output.shape(), [oc, h, w], "the output map does not fit");
@@ -372,11 +465,7 @@ impl Conv {
     ) -> Conv {
         let [kh, kw, ic, _] = branch.filter.shape;
         let [_, h, w] = branch.output.shape();
-        assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
-        for (out, size, len) in [(h, kh, image.padded_h()), (w, kw, image.padded_w())] {
-            let reach = (out - 1).checked_mul(stride).and_then(|last| last.checked_add(size));
-            assert!(reach.is_some_and(|reach| reach <= len), "the picture's padding is too thin");
-        }
+        image.check(&branch, stride);
         let mut depth_rows = Vec::new();
         for tap in 0..kh * kw {
             depth_rows.extend((tap * ic..(tap + 1) * ic).map(Some));
@@ -392,9 +481,7 @@ impl Conv {
             taps: kh * kw,
             range: image.range(),
             tiles: if stride == 2 { TileShape::Image } else { TileShape::Any },
-            bytes: image.levels.map(|levels| {
-                levels.step.into_iter().zip(levels.zero).map(|(step, zero)| Channel { step, zero }).collect()
-            }),
+            bytes: image.channels(),
         };
         Conv::pack(kernels, source, [h, w], (&[branch], &depth_rows))
     }
@@ -412,73 +499,27 @@ impl Conv {
             Some(_) => (&kernels.byte_tiles, 4),
         };
         let lanes = tiles.lanes;
-        let mut outputs = Vec::new();
-        let mut columns = Vec::new();
-        let mut byte_filters = Vec::new();
-        for (index, branch) in branches.iter().enumerate() {
-            let oc = branch.filter.shape[3];
-            branch.filter.check();
-            assert_eq!(
-                branch.filter.shape[..3],
-                branches[0].filter.shape[..3],
-                "branches of different sizes"
-            );
-            assert_eq!(branch.output.shape(), [oc, h, w], "the output map does not fit");
-            let output = &branch.output;
-            match (&source.bytes, output.element()) {
-                (None, Element::F32) => {
-                    assert_eq!(output.lanes(), lanes, "a map in blocks of another instruction set");
-                }
-                (Some(channels), Element::U8 { step }) => {
-                    assert!(branch.relu, "bytes have no negative numbers");
-                    byte_filters.push(ByteFilter::new(&branch.filter, channels, step));
-                }
-                _ => panic!("a convolution from bytes to `f32`, or from `f32` to bytes"),
-            }
-            for column in (0..output.blocks() * output.lanes()).step_by(lanes) {
-                let floor = if branch.relu { 0.0 } else { f32::NEG_INFINITY };
-                outputs.push(Output { floor, ..Output::of(output, column, per_word) });
-                columns.push((index, column));
-            }
-        }
-
-        let len = checked_end(0, [depth_rows.len() / per_word, outputs.len(), lanes].map(Some));
+        let columns = Columns::new(branches, lanes, source.bytes.as_deref(), [h, w]);
+        let len = checked_end(0, [depth_rows.len() / per_word, columns.outputs.len(), lanes].map(Some));
         let mut packed = Aligned::zeroed(len);
-        let mut bias = Aligned::zeroed(outputs.len() * lanes);
-        let mut factors = Aligned::zeroed(byte_filters.first().map_or(0, |_| bias.len()));
-        for panel in panels(&outputs, tiles.vectors(), depth_rows.len() / per_word * lanes) {
-            let columns = &columns[panel.outputs];
-            if byte_filters.is_empty() {
-                let columns = columns.iter().map(|&(branch, column)| (branches[branch].filter, column));
-                pack_rows(columns, depth_rows, lanes, &mut packed[panel.packed..]);
+        for panel in panels(&columns.outputs, tiles.vectors(), depth_rows.len() / per_word * lanes) {
+            if source.bytes.is_none() {
+                let places = columns.places[panel.outputs].iter();
+                let places = places.map(|&(branch, column)| (branches[branch].filter, column));
+                pack_rows(places, depth_rows, lanes, &mut packed[panel.packed..]);
                 continue;
             }
             let vectors = packed.words_mut()[panel.packed..].chunks_exact_mut(lanes);
             let places = depth_rows
                 .chunks_exact(per_word)
-                .flat_map(|rows| columns.iter().map(move |column| (rows, column)));
-            for ((rows, &(branch, column)), words) in places.zip(vectors) {
-                byte_filters[branch].fill(rows, column, words);
+                .flat_map(|rows| panel.outputs.clone().map(move |vector| (rows, vector)));
+            for ((rows, vector), words) in places.zip(vectors) {
+                columns.fill_bytes(rows, vector, words);
             }
         }
-        for (index, &(branch, column)) in columns.iter().enumerate() {
-            let place = index * lanes..(index + 1) * lanes;
-            match byte_filters.get(branch) {
-                None => copy_from(branches[branch].filter.bias, column, &mut bias[place]),
-                Some(filter) => {
-                    for (word, bias) in bias.words_mut()[place.clone()]
-                        .iter_mut()
-                        .zip(&filter.bias[column.min(filter.bias.len())..])
-                    {
-                        *word = bias.cast_unsigned();
-                    }
-                    copy_from(&filter.factors, column, &mut factors[place]);
-                }
-            }
-        }
-        let output_ranges = branches.iter().map(|branch| branch.output.range()).collect();
+        let Columns { outputs, ranges, bias, factors, .. } = columns;
         let packed = Packed { weights: packed.into(), bias, factors };
-        Conv::assemble(tiles, source, (outputs, output_ranges, [h, w]), packed)
+        Conv::assemble(tiles, source, (outputs, ranges, [h, w]), packed)
     }
 
     fn assemble(

@@ -3,6 +3,7 @@
 use crate::conv::Tile;
 use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
+use crate::matrix::Matrix;
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, PoolRow};
 use crate::train::batch_norm::{Gradient, Normalization, Sums};
@@ -21,6 +22,8 @@ pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
+    /// The unit for products of matrices, where the processor has one: inference convolves by it.
+    pub(crate) matrix: Option<&'static Matrix>,
     /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
     pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
     pub(crate) winograd_input: unsafe fn(&InputRow),
@@ -71,6 +74,8 @@ impl Tiles {
 
 /// Every instruction set that this program was built with, the fastest first.
 static ALL: &[&Kernels] = &[
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    &crate::arch::amx::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &crate::arch::avx512vnni::KERNELS,
     #[cfg(target_arch = "x86_64")]
@@ -99,19 +104,20 @@ impl Kernels {
         (self.detect)()
     }
 
-    /// The instruction set: `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `neon` or `portable`.
+    /// The instruction set: `amx`, `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `neon` or `portable`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The name of the convolution micro-kernel: data type, rows x output channels of a tile, instruction set.
+    /// The name of the convolution micro-kernel of inference: data type, rows x output channels of a tile, instruction
+    /// set.
     pub fn tile_name(&self) -> &'static str {
-        self.tiles.name
+        self.matrix.map_or(self.tiles.name, |matrix| matrix.floats.name)
     }
 
     /// The name of the micro-kernel for bytes.
     pub fn byte_tile_name(&self) -> &'static str {
-        self.byte_tiles.name
+        self.matrix.map_or(self.byte_tiles.name, |matrix| matrix.bytes.name)
     }
 
     /// Channels of a block of a [`Map`](crate::Map) of `f32`.
@@ -243,6 +249,7 @@ macro_rules! entry_points {
                 of_image: &[$(crate::kernels::tiles!(tile, <$simd as crate::simd::Dot>::IMAGE_STEP, $vectors $rows)),*],
             },
             byte_tiles: $byte_tiles,
+            matrix: None,
             gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
             winograd_input,
             winograd_gradient,

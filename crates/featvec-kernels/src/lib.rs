@@ -28,6 +28,7 @@ mod kernels;
 mod lrn;
 mod map;
 mod maps;
+mod matrix;
 mod norm;
 mod peak;
 mod pool;

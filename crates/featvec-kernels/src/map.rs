@@ -2,7 +2,9 @@
 
 use core::ops::Range;
 
+use crate::conv::Branch;
 use crate::program::Affine;
+use crate::quantize::Channel;
 
 /// Elements beyond which no arena can go: byte offsets must fit an `isize`.
 const MAX_ELEMENTS: usize = isize::MAX as usize / size_of::<f32>();
@@ -236,6 +238,24 @@ impl Image {
     /// The same picture with its colours stored as bytes, as they are after `affine` of pictures in [0, 1].
     pub fn bytes(self, affine: &Affine) -> Image {
         Image { levels: Some(Levels::of(affine)), ..self }
+    }
+
+    /// What the bytes of each channel stand for, where colours are stored as bytes.
+    pub(crate) fn channels(&self) -> Option<Vec<Channel>> {
+        let Levels { step, zero } = self.levels?;
+        Some(step.into_iter().zip(zero).map(|(step, zero)| Channel { step, zero }).collect())
+    }
+
+    /// # Panics
+    /// Where a convolution with `stride` does not fit the picture and its padding.
+    pub(crate) fn check(&self, branch: &Branch<'_>, stride: usize) {
+        let [kh, kw, ic, _] = branch.filter.shape;
+        let [_, h, w] = branch.output.shape();
+        assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
+        for (out, size, len) in [(h, kh, self.padded_h()), (w, kw, self.padded_w())] {
+            let reach = (out - 1).checked_mul(stride).and_then(|last| last.checked_add(size));
+            assert!(reach.is_some_and(|reach| reach <= len), "the picture's padding is too thin");
+        }
     }
 
     /// Words that the picture takes in the arena.

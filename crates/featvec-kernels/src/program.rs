@@ -17,6 +17,7 @@ use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
 use crate::map::{Element, Image, Map};
+use crate::matrix::MatrixConv;
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, Pool, PoolRow};
 use crate::problem::{Problem, StepInfo};
@@ -145,6 +146,7 @@ pub enum Step<'a> {
 enum Ready {
     Convert { image: Image, affine: Affine },
     Conv(Conv),
+    MatrixConv(MatrixConv),
     WinogradInput(InputTransform),
     WinogradOutput(Products),
     MaxPool { input: Map, output: Map, pool: Pool },
@@ -268,6 +270,11 @@ impl Program {
         self.phases.push(Phase { steps });
     }
 
+    fn matrix(&mut self, conv: MatrixConv) -> Ready {
+        self.scratch_len = self.scratch_len.max(conv.scratch_len());
+        Ready::MatrixConv(conv)
+    }
+
     fn prepare(&mut self, step: Step<'_>) -> Ready {
         let kernels = self.kernels;
         let blocked = |map: Map| {
@@ -284,10 +291,14 @@ impl Program {
                 self.image = Some(image);
                 Ready::Convert { image, affine }
             }
-            Step::ConvImage { image, stride, branch } => {
-                Ready::Conv(Conv::over_image(self.kernels, image, stride, branch))
-            }
-            Step::Conv { input, branches } => Ready::Conv(Conv::over_map(self.kernels, input, &branches)),
+            Step::ConvImage { image, stride, branch } => match kernels.matrix {
+                Some(matrix) => self.matrix(MatrixConv::over_image(matrix, image, stride, branch)),
+                None => Ready::Conv(Conv::over_image(kernels, image, stride, branch)),
+            },
+            Step::Conv { input, branches } => match kernels.matrix {
+                Some(matrix) => self.matrix(MatrixConv::over_map((kernels, matrix), input, &branches)),
+                None => Ready::Conv(Conv::over_map(kernels, input, &branches)),
+            },
             Step::WinogradInput { input, tiles } => {
                 blocked(input);
                 floats(input);
@@ -295,7 +306,7 @@ impl Program {
             }
             Step::WinogradOutput { tiles, filter, output, relu } => {
                 floats(output);
-                self.scratch_len = Products::scratch_len(self.kernels);
+                self.scratch_len = self.scratch_len.max(Products::scratch_len(kernels));
                 Ready::WinogradOutput(Products::new(self.kernels, tiles, (filter, output, relu)))
             }
             Step::MaxPool { input, output, size, stride, before } => {
@@ -450,6 +461,7 @@ impl Program {
                 first_image: share.apart,
                 images: share.together,
                 early_step: shared.places.early_step,
+                members: team.members(),
                 ..shared.own_group(0)
             };
             clock.begin(0);
@@ -457,7 +469,8 @@ impl Program {
             for phase in &self.phases {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
                     let copies = if step.spans_batch() { 1 } else { share.together };
-                    while let Some(item) = claims.next(member.index, step.items() * copies) {
+                    let items = step.items(&group.only(0)) * copies;
+                    while let Some(item) = claims.next(member.index, items) {
                         // SAFETY: each item is claimed once, items of a phase write different places and read
                         // nothing that the phase writes (`push`), and the barrier ends the phase for all.
                         unsafe {
@@ -612,13 +625,18 @@ impl Shared<'_> {
         Group { late_step, ..Group::new((early, late), self.program.late_offset()) }
     }
 
+    /// What the member `index` has for itself.
+    fn scratch(&self, index: usize) -> *mut f32 {
+        self.arenas.wrapping_add(self.places.scratch + index * self.places.scratch_step)
+    }
+
     /// Runs phases for a group, alone.
     ///
     /// # Safety
     /// Nobody else uses the group's places or the member's scratch memory.
     unsafe fn run_all(&self, phases: &[Phase], (group, member): (Group, usize), clock: &mut Clock<'_>) {
         for step in phases.iter().flat_map(|phase| &phase.steps) {
-            let (items, copies) = (step.items(), if step.spans_group() { 1 } else { group.images });
+            let (items, copies) = (step.items(&group), if step.spans_group() { 1 } else { group.images });
             // Where a filter is larger than a map, it should serve all images before the next one comes.
             let in_turn = step.items_of_panel().unwrap_or(items);
             for turn in 0..items / in_turn * copies {
@@ -660,12 +678,12 @@ impl Shared<'_> {
             Ready::Conv(conv) => unsafe { conv.run(slot, item) },
             // SAFETY: see above.
             Ready::WinogradInput(transform) => unsafe { transform.run(kernels, group, item) },
-            Ready::WinogradOutput(products) => {
-                let Places { scratch, scratch_step, .. } = self.places;
-                let scratch = self.arenas.wrapping_add(scratch + member * scratch_step);
-                // SAFETY: see above.
-                unsafe { products.run(kernels, (group, scratch), item) }
-            }
+            // SAFETY: see above.
+            Ready::MatrixConv(conv) => unsafe { conv.run((group, self.scratch(member)), item) },
+            // SAFETY: see above.
+            Ready::WinogradOutput(products) => unsafe {
+                products.run(kernels, (group, self.scratch(member)), item);
+            },
             Ready::MaxPool { input, output, pool } => {
                 let [_, oh, ow] = output.shape();
                 // Bands of rows, so that members that start at opposite ends stay in their own part of the map.
@@ -774,10 +792,11 @@ impl Shared<'_> {
 
 impl Ready {
     /// Independent items of work for one image, or for a whole group where the step spans it.
-    fn items(&self) -> usize {
+    fn items(&self, group: &Group) -> usize {
         match self {
             Ready::Convert { image, .. } => converted_rows(image).div_ceil(CONVERT_ROWS),
             Ready::Conv(conv) => conv.items(),
+            Ready::MatrixConv(conv) => conv.items(group),
             Ready::WinogradInput(transform) => transform.items(),
             Ready::WinogradOutput(products) => products.items(),
             Ready::MaxPool { output, .. } => {
@@ -796,6 +815,7 @@ impl Ready {
         match self {
             Ready::Convert { .. } => "convert",
             Ready::Conv(conv) => conv.tile_name(),
+            Ready::MatrixConv(conv) => conv.name(),
             Ready::WinogradInput(_) => "winograd_input",
             Ready::WinogradOutput(_) => "winograd_4x4_3x3",
             Ready::MaxPool { .. } => "max_pool",
@@ -808,7 +828,8 @@ impl Ready {
 
     /// Whether an item is about all images of a member's group rather than one.
     fn spans_group(&self) -> bool {
-        matches!(self, Ready::WinogradInput(_) | Ready::WinogradOutput(_)) || self.spans_batch()
+        matches!(self, Ready::MatrixConv(_) | Ready::WinogradInput(_) | Ready::WinogradOutput(_))
+            || self.spans_batch()
     }
 
     /// Whether an item is about all images of a batch.
@@ -837,6 +858,7 @@ impl Ready {
         match self {
             Ready::Convert { .. } => Vec::new(),
             Ready::Conv(conv) => vec![conv.reads()],
+            Ready::MatrixConv(conv) => vec![conv.reads()],
             Ready::WinogradInput(transform) => vec![transform.reads()],
             Ready::WinogradOutput(products) => vec![products.tiles().range()],
             Ready::MaxPool { input, .. } | Ready::Lrn { input, .. } | Ready::GlobalMean { input, .. } => {
@@ -850,6 +872,7 @@ impl Ready {
         match self {
             Ready::Convert { image, .. } => vec![image.range()],
             Ready::Conv(conv) => conv.writes().to_vec(),
+            Ready::MatrixConv(conv) => conv.writes().to_vec(),
             Ready::WinogradInput(transform) => vec![transform.tiles().range()],
             Ready::WinogradOutput(products) => vec![products.writes()],
             Ready::MaxPool { output, .. } | Ready::Lrn { output, .. } | Ready::GlobalMean { output, .. } => {

@@ -38,6 +38,20 @@ impl Dot for Avx512Vnni {
     }
 }
 
+/// [`ByteDot::store_bytes`].
+///
+/// # Safety
+/// 16 bytes can be written at `to`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store_bytes(sum: __m512i, factor: __m512, to: *mut f32) {
+    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor);
+    // What is beyond the integers becomes 2^31, which the conversion to bytes cuts off too.
+    let rounded = _mm512_cvtps_epi32(_mm512_max_ps(scaled, _mm512_setzero_ps()));
+    // SAFETY: contract.
+    unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(rounded)) }
+}
+
 // SAFETY: as above.
 impl ByteDot for Avx512Vnni {
     type Factor = __m512;
@@ -55,12 +69,7 @@ impl ByteDot for Avx512Vnni {
     #[inline(always)]
     unsafe fn store_bytes(self, sum: __m512i, factor: __m512, to: *mut f32) {
         // SAFETY: see above.
-        unsafe {
-            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor);
-            // What is beyond the integers becomes 2^31, which the conversion to bytes cuts off too.
-            let rounded = _mm512_cvtps_epi32(_mm512_max_ps(scaled, _mm512_setzero_ps()));
-            _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(rounded));
-        }
+        unsafe { store_bytes(sum, factor, to) }
     }
 }
 
