@@ -1,10 +1,10 @@
 //! Convolution on a unit of the processor that multiplies matrices: positions x depth by depth x output channels, 32 of
 //! either at a time.
 //!
-//! An item of work first *gathers* the pixels that it needs from the blocks of the map, all channels of a pixel side by
-//! side (numbers of `f32` cut in pieces that the unit multiplies), so that the taps of a row of the filter follow each
-//! other. Then a register of the unit is filled from any position by one instruction: its rows are neighbouring pixels.
-//! Positions run on over the ends of rows, through the border that the filter needs; what is computed there is dropped.
+//! An item of work first *gathers* the pixels that it needs from the blocks of the map, in blocks of as many channels as a
+//! row of a register holds (numbers of `f32` cut in pieces that the unit multiplies). Then a register is filled from any
+//! position by one instruction: its rows are neighbouring pixels. Positions run on over the ends of rows, through the
+//! border that the filter needs; what is computed there is dropped.
 
 use core::ops::Range;
 
@@ -76,8 +76,8 @@ pub(crate) struct BlockRow {
     pub blocks: usize,
     pub pixels: usize,
     pub to: *mut u8,
-    /// Bytes from pixel to pixel.
-    pub pixel: usize,
+    /// Bytes from a gathered block to the next.
+    pub chunk: usize,
     /// Bytes from piece to piece.
     pub plane: usize,
 }
@@ -141,8 +141,10 @@ pub(crate) struct MatrixConv {
     output_ranges: Vec<Range<usize>>,
     bias: Aligned,
     factors: Aligned,
-    /// Rows of output that are gathered for at a time, at most, and the bytes of a piece of what they take.
+    /// Rows of output that are gathered for at a time, at most.
     max_rows: usize,
+    /// Bytes of a gathered block, and of all.
+    chunk: usize,
     plane: usize,
 }
 
@@ -206,30 +208,39 @@ impl MatrixConv {
         let columns = Columns::new(branches, LANES, bytes, [h, w]);
         let [kh, kw, ic, _] = branches[0].filter.shape;
         let number = unit.number_bytes;
-        let (pixel, row) = match &input {
+        // Bytes of a pixel and of a row, blocks of channels, and numbers of a pixel of a block.
+        let (pixel, row, chunks, numbers) = match &input {
             Input::Map(map) => {
-                let pixel = map.blocks() * map.lanes() * number;
-                // Where there are no neighbours, registers end with the pixel.
-                let pixel = if kw == 1 { pixel.next_multiple_of(ROW_BYTES) } else { pixel };
-                (pixel, (w + kw - 1) * pixel)
+                let chunks = (map.blocks() * map.lanes() * number).div_ceil(ROW_BYTES);
+                (ROW_BYTES, (w + kw - 1) * ROW_BYTES, chunks, ROW_BYTES / number)
             }
             Input::Image(image) => {
-                let pixel = if bytes.is_some() { 4 } else { Image::CHANNELS * number };
-                (pixel, image.padded_w() * pixel)
+                let numbers = if bytes.is_some() { 4 } else { Image::CHANNELS };
+                (numbers * number, image.padded_w() * numbers * number, 1, numbers)
             }
         };
-        let row_steps = (kw * pixel).div_ceil(ROW_BYTES);
-        let steps: Vec<usize> =
-            (0..kh).flat_map(|ky| (0..row_steps).map(move |step| ky * row + step * ROW_BYTES)).collect();
-        // Which row of the filter matrix each number of the depth meets.
-        let numbers = pixel / number;
-        let depth: Vec<Option<usize>> = (0..kh)
-            .flat_map(|ky| (0..row_steps * ROW_BYTES / number).map(move |index| (ky, index)))
-            .map(|(ky, index)| {
-                let (kx, channel) = (index / numbers, index % numbers);
+        let bytes_of = |rows: usize| {
+            let strips = rows.div_ceil(h) + 1;
+            checked_end(strips * GAP_BYTES, [Some(rows * stride + strips * kh), Some(row)])
+        };
+        let wanted = GATHERED_BYTES / unit.pieces / chunks / (row * stride);
+        let max_rows = wanted.saturating_sub(kh).max(1);
+        // Not a multiple of 4096 bytes, at which blocks would push each other out of the first-level cache.
+        let chunk = bytes_of(max_rows.min(h * crate::Program::GROUP)).next_multiple_of(128) + ROW_BYTES;
+
+        // For each register of the depth, where it begins, and which row of the filter matrix each of its numbers meets. The
+        // picture's taps follow each other, a block's are registers of their own.
+        let in_row = ROW_BYTES / number;
+        let taps = if numbers == in_row { kw } else { (kw * numbers).div_ceil(in_row) };
+        let mut steps = Vec::new();
+        let mut depth = Vec::new();
+        for (block, ky, tap) in (0..chunks).flat_map(|block| (0..kh).flat_map(move |ky| (0..taps).map(move |tap| (block, ky, tap)))) {
+            steps.push(block * chunk + ky * row + tap * ROW_BYTES);
+            depth.extend((tap * in_row..(tap + 1) * in_row).map(|index| {
+                let (kx, channel) = (index / numbers, block * numbers + index % numbers);
                 (kx < kw && channel < ic).then_some((ky * kw + kx) * ic + channel)
-            })
-            .collect();
+            }));
+        }
 
         let panel_len = steps.len() * unit.pieces * 2 * REGISTER;
         let mut panels = panels(&columns.outputs, 2, 0);
@@ -253,14 +264,6 @@ impl MatrixConv {
             }
         }
 
-        let bytes_of = |rows: usize| {
-            let strips = rows.div_ceil(h) + 1;
-            checked_end(0, [Some(rows * stride + strips * kh), Some(row)]) + strips * GAP_BYTES
-        };
-        let wanted = GATHERED_BYTES / unit.pieces / (row * stride);
-        let max_rows = wanted.saturating_sub(kh).max(1);
-        // Not a multiple of 4096 bytes, at which pieces would push each other out of the first-level cache.
-        let plane = bytes_of(max_rows.min(h * crate::Program::GROUP)).next_multiple_of(128) + ROW_BYTES;
         let Columns { outputs, ranges: output_ranges, bias, factors, .. } = columns;
         MatrixConv {
             matrix,
@@ -280,7 +283,8 @@ impl MatrixConv {
             bias,
             factors,
             max_rows,
-            plane,
+            chunk,
+            plane: chunks * chunk,
         }
     }
 
@@ -378,9 +382,9 @@ impl MatrixConv {
         }
     }
 
-    /// Bytes behind the gathered rows of an image; none where registers end with the pixel.
+    /// Bytes behind the gathered rows of an image; none where registers end with a pixel.
     fn gap(&self) -> usize {
-        if self.size == [1, 1] && self.pixel.is_multiple_of(ROW_BYTES) { 0 } else { GAP_BYTES }
+        if self.pixel == ROW_BYTES { 0 } else { GAP_BYTES }
     }
 
     /// The rows of output `rows`, counted on from image to image, cut where an image ends.
@@ -399,12 +403,11 @@ impl MatrixConv {
 
     /// The same rows in spans of positions that follow each other in memory.
     fn spans(&self, rows: Range<usize>) -> impl Iterator<Item = Span> {
-        let whole = self.gap() == 0 && self.stride == 1;
-        let apart = self.stride > 1;
+        let whole = self.gap() == 0 && self.size == [1, 1];
         let all = whole.then(|| Strip { first: rows.start, count: rows.len(), start: 0 });
         let strips = all.into_iter().chain(self.strips(rows).filter(move |_| !whole));
         strips.flat_map(move |Strip { first, count, start }| {
-            let (spans, rows) = if apart { (count, 1) } else { (1, count) };
+            let (spans, rows) = if self.stride > 1 { (count, 1) } else { (1, count) };
             (0..spans).map(move |row| Span {
                 first: first + row,
                 start: start + row * self.stride * self.row,
@@ -436,7 +439,7 @@ impl MatrixConv {
                                 blocks: map.blocks(),
                                 pixels: self.w + kw - 1,
                                 to,
-                                pixel: self.pixel,
+                                chunk: self.chunk,
                                 plane,
                             });
                         }

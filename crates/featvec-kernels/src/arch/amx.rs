@@ -88,6 +88,18 @@ unsafe fn byte_product(product: &Product) {
     }
 }
 
+/// Asks for four lines of the filter of the next step.
+macro_rules! ahead {
+    ($group:literal) => {
+        concat!(
+            "prefetcht0 [{panel} + 6144 + 256*", $group, "]\n",
+            "prefetcht0 [{panel} + 6208 + 256*", $group, "]\n",
+            "prefetcht0 [{panel} + 6272 + 256*", $group, "]\n",
+            "prefetcht0 [{panel} + 6336 + 256*", $group, "]\n",
+        )
+    };
+}
+
 /// Every `f32` is the sum of three numbers of bfloat16, `high + middle + low`. Of the nine products of two such sums, the
 /// three smallest are below the rounding of `f32`. Of the others, all but `high * high` are summed first, while the
 /// sums are small and so is what rounding takes from them.
@@ -111,43 +123,63 @@ unsafe fn float_product(product: &Product) {
             "tileloadd tmm6, [{panel} + {line}*1]",
             "tileloadd tmm4, [{input} + {pixel}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            ahead!(0),
             "tileloadd tmm7, [{panel} + {line}*1 + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ahead!(1),
             "tileloadd tmm5, [{second} + {pixel}*1]",
             "tdpbf16ps tmm2, tmm5, tmm6",
+            ahead!(2),
             "tdpbf16ps tmm3, tmm5, tmm7",
+            ahead!(3),
             // high x middle
             "tileloadd tmm6, [{panel} + {line}*1 + 2048]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            ahead!(4),
             "tileloadd tmm7, [{panel} + {line}*1 + 3072]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ahead!(5),
             "tdpbf16ps tmm2, tmm5, tmm6",
+            ahead!(6),
             "tdpbf16ps tmm3, tmm5, tmm7",
+            ahead!(7),
             // middle x middle
             "add {input}, {plane}",
             "add {second}, {plane}",
             "tileloadd tmm4, [{input} + {pixel}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            ahead!(8),
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ahead!(9),
             "tileloadd tmm5, [{second} + {pixel}*1]",
             "tdpbf16ps tmm2, tmm5, tmm6",
+            ahead!(10),
             "tdpbf16ps tmm3, tmm5, tmm7",
+            ahead!(11),
             // middle x high
             "tileloadd tmm6, [{panel} + {line}*1 + 4096]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            ahead!(12),
             "tileloadd tmm7, [{panel} + {line}*1 + 5120]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ahead!(13),
             "tdpbf16ps tmm2, tmm5, tmm6",
+            ahead!(14),
             "tdpbf16ps tmm3, tmm5, tmm7",
+            ahead!(15),
             // low x high
             "add {input}, {plane}",
             "add {second}, {plane}",
             "tileloadd tmm4, [{input} + {pixel}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            ahead!(16),
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ahead!(17),
             "tileloadd tmm5, [{second} + {pixel}*1]",
             "tdpbf16ps tmm2, tmm5, tmm6",
+            ahead!(18),
             "tdpbf16ps tmm3, tmm5, tmm7",
+            ahead!(19),
             "add {panel}, 6144",
             "dec {count}",
             "jnz 2b",
@@ -237,18 +269,18 @@ unsafe fn store_pieces(first: __m512, second: __m512, to: *mut u8, plane: usize)
 
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn float_blocks(row: &BlockRow) {
-    for pixel in 0..row.pixels {
-        for block in (0..row.blocks).step_by(2) {
-            // SAFETY: pixels of the row's blocks, and a place for two blocks (contract).
-            unsafe {
-                let from = row.from.add(pixel * 16 + block * row.block_step);
-                let first = _mm512_loadu_ps(from);
+    for block in (0..row.blocks).step_by(2) {
+        // SAFETY: two blocks of the row, or the last, and a place for two (contract).
+        unsafe {
+            let from = row.from.add(block * row.block_step);
+            let to = row.to.add(block / 2 * row.chunk);
+            for pixel in 0..row.pixels {
                 let second = if block + 1 < row.blocks {
-                    _mm512_loadu_ps(from.add(row.block_step))
+                    _mm512_loadu_ps(from.add(row.block_step + pixel * 16))
                 } else {
                     _mm512_setzero_ps()
                 };
-                store_pieces(first, second, row.to.add(pixel * row.pixel + block * 32), row.plane);
+                store_pieces(_mm512_loadu_ps(from.add(pixel * 16)), second, to.add(pixel * 64), row.plane);
             }
         }
     }
@@ -271,12 +303,13 @@ unsafe fn float_image(row: &ImageRow) {
 }
 
 unsafe fn byte_blocks(row: &BlockRow) {
-    for pixel in 0..row.pixels {
-        for block in 0..row.blocks {
-            // SAFETY: pixels of the row's blocks (contract).
-            unsafe {
-                let from = row.from.add(pixel * 4 + block * row.block_step).cast::<[u8; 16]>();
-                row.to.add(pixel * row.pixel + block * 16).cast::<[u8; 16]>().write(from.read());
+    for block in 0..row.blocks {
+        // SAFETY: a block of the row, and its place (contract).
+        unsafe {
+            let from = row.from.add(block * row.block_step).cast::<[u8; 16]>();
+            let to = row.to.add(block / 4 * row.chunk + block % 4 * 16);
+            for pixel in 0..row.pixels {
+                to.add(pixel * 64).cast::<[u8; 16]>().write(from.add(pixel).read());
             }
         }
     }
