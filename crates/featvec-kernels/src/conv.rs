@@ -247,8 +247,7 @@ pub(crate) fn panels(outputs: &[Output], width: usize, vector_len: usize) -> Vec
 }
 
 /// The output channels of convolutions that read the same input, in vectors.
-pub(crate) struct Columns<'a> {
-    branches: &'a [Branch<'a>],
+pub(crate) struct Columns {
     /// The branch and the first output channel of each vector.
     places: Vec<(usize, usize)>,
     pub outputs: Vec<Output>,
@@ -261,18 +260,18 @@ pub(crate) struct Columns<'a> {
     byte_filters: Vec<ByteFilter>,
 }
 
-impl<'a> Columns<'a> {
+impl Columns {
     /// Those of `branches` in vectors of `lanes`, where the input's channels stand for `bytes`, if it is bytes, and the
     /// outputs have `h` rows and `w` columns.
     ///
     /// # Panics
     /// Where filters and outputs do not fit together.
     pub(crate) fn new(
-        branches: &'a [Branch<'a>],
+        branches: &[Branch<'_>],
         lanes: usize,
         bytes: Option<&[Channel]>,
         [h, w]: [usize; 2],
-    ) -> Columns<'a> {
+    ) -> Columns {
         let mut outputs = Vec::new();
         let mut places = Vec::new();
         let mut byte_filters = Vec::new();
@@ -321,21 +320,13 @@ impl<'a> Columns<'a> {
             }
         }
         let ranges = branches.iter().map(|branch| branch.output.range()).collect();
-        Columns { branches, places, outputs, ranges, bias, factors, byte_filters }
+        Columns { places, outputs, ranges, bias, factors, byte_filters }
     }
 
     /// A word for each output channel of a vector: its weights for four rows of the filter matrix, as bytes.
     pub(crate) fn fill_bytes(&self, rows: &[Option<usize>], vector: usize, words: &mut [u32]) {
         let (branch, column) = self.places[vector];
         self.byte_filters[branch].fill(rows, column, words);
-    }
-
-    /// The weights for a row of the filter matrix of the output channels of a vector, and of those that follow.
-    pub(crate) fn weights(&self, row: usize, vector: usize) -> &[f32] {
-        let (branch, column) = self.places[vector];
-        let filter = self.branches[branch].filter;
-        let oc = filter.shape[3];
-        &filter.weights[row * oc + column..(row + 1) * oc]
     }
 }
 
@@ -389,7 +380,7 @@ impl PackedFilter {
         let [kh, kw, ic, oc] = shape;
         let whole = |channels: usize| channels.checked_next_multiple_of(kernels.lanes());
         let len = checked_end(0, [Some(kh), Some(kw), whole(ic), whole(oc)]);
-        PackedFilter { weights: Aligned::zeroed(len).into(), tile_name: kernels.tiles.name, shape }
+        PackedFilter { weights: Aligned::zeroed(len).into(), tile_name: kernels.tile_name(), shape }
     }
 
     /// Packs `weights`, `[kh, kw, ic, oc]`, on all threads.
@@ -440,7 +431,7 @@ impl Conv {
             [kernels.lanes(); 2],
             "maps in blocks of another instruction set"
         );
-        assert_eq!(filter.tile_name, kernels.tiles.name, "a filter packed for another instruction set");
+        assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
         assert_eq!(ic, channels, "the filter reads other channels than the map has");
         assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
         assert_eq!(output.shape(), [oc, h, w], "the output map does not fit");

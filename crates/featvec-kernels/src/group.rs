@@ -41,7 +41,14 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new((early, late): (*mut f32, *mut f32), split: usize) -> Group {
-        Group { first: Slot { early, late, split }, early_step: 0, late_step: 0, first_image: 0, images: 1, members: 1 }
+        Group {
+            first: Slot { early, late, split },
+            early_step: 0,
+            late_step: 0,
+            first_image: 0,
+            images: 1,
+            members: 1,
+        }
     }
 
     /// The slot of the image `index` of the group.

@@ -22,7 +22,7 @@ pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) tiles: Tiles,
     pub(crate) byte_tiles: Tiles,
-    /// The unit for products of matrices, where the processor has one: inference convolves by it.
+    /// The unit for products of matrices of bytes, where the processor has one.
     pub(crate) matrix: Option<&'static Matrix>,
     /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
     pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
@@ -109,15 +109,14 @@ impl Kernels {
         self.name
     }
 
-    /// The name of the convolution micro-kernel of inference: data type, rows x output channels of a tile, instruction
-    /// set.
+    /// The name of the convolution micro-kernel: data type, rows x output channels of a tile, instruction set.
     pub fn tile_name(&self) -> &'static str {
-        self.matrix.map_or(self.tiles.name, |matrix| matrix.floats.name)
+        self.tiles.name
     }
 
     /// The name of the micro-kernel for bytes.
     pub fn byte_tile_name(&self) -> &'static str {
-        self.matrix.map_or(self.byte_tiles.name, |matrix| matrix.bytes.name)
+        self.matrix.map_or(self.byte_tiles.name, |matrix| matrix.name)
     }
 
     /// Channels of a block of a [`Map`](crate::Map) of `f32`.

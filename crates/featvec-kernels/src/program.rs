@@ -292,12 +292,16 @@ impl Program {
                 Ready::Convert { image, affine }
             }
             Step::ConvImage { image, stride, branch } => match kernels.matrix {
-                Some(matrix) => self.matrix(MatrixConv::over_image(matrix, image, stride, branch)),
-                None => Ready::Conv(Conv::over_image(kernels, image, stride, branch)),
+                Some(matrix) if image.levels.is_some() => {
+                    self.matrix(MatrixConv::over_image(matrix, image, stride, branch))
+                }
+                _ => Ready::Conv(Conv::over_image(kernels, image, stride, branch)),
             },
             Step::Conv { input, branches } => match kernels.matrix {
-                Some(matrix) => self.matrix(MatrixConv::over_map((kernels, matrix), input, &branches)),
-                None => Ready::Conv(Conv::over_map(kernels, input, &branches)),
+                Some(matrix) if input.element() != Element::F32 => {
+                    self.matrix(MatrixConv::over_map(matrix, input, &branches))
+                }
+                _ => Ready::Conv(Conv::over_map(kernels, input, &branches)),
             },
             Step::WinogradInput { input, tiles } => {
                 blocked(input);

@@ -87,13 +87,11 @@ fn gradient_transform<S: Simd>(simd: S, g: [S::V; IN]) -> [S::V; IN] {
 }
 
 /// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of a map of `[h, w]` is done by Winograd's algorithm rather than
-/// directly. It depends on the instruction set and the shape alone, so that results do not depend on batch or threads.
-pub fn pays(kernels: &Kernels, [kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
+/// directly. It depends on the shape alone, so that results do not depend on batch or threads.
+pub fn pays([kh, kw, ic, oc]: [usize; 4], [h, w]: [usize; 2]) -> bool {
     // Narrow filters leave the products too short to hide the transforms behind; on the smallest maps four times as
     // many numbers of the filter would be read for each image.
-    // A unit for products of matrices is so fast that the transforms would take longer.
-    let wide = [kh, kw] == [3, 3] && ic >= 32 && oc >= 32 && h >= 2 * OUT && w >= 2 * OUT;
-    wide && kernels.matrix.is_none()
+    [kh, kw] == [3, 3] && ic >= 32 && oc >= 32 && h >= 2 * OUT && w >= 2 * OUT
 }
 
 /// A map transformed for a 3x3 convolution, in the arena, or some rows of tiles of it:
@@ -439,7 +437,7 @@ impl TransformedFilter {
             bias: Aligned::zeroed(vectors * lanes).into(),
             depth: blocks * lanes,
             vectors,
-            tile_name: kernels.tiles.name,
+            tile_name: kernels.tile_name(),
             channels: [ic, oc],
         }
     }
@@ -649,7 +647,7 @@ impl Products {
             "the filter reads other channels than the tiles have"
         );
         assert_eq!([oc, h, w], [filter.channels[1], tiles.h, tiles.w], "the output map does not fit");
-        assert_eq!(filter.tile_name, kernels.tiles.name, "a filter packed for another instruction set");
+        assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
         let panels = panels(kernels, filter.vectors).collect();
         let segments = (0..tiles.blocks).map(|block| block * tiles.block_step()).collect();
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };

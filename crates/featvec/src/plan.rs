@@ -213,7 +213,7 @@ impl<'a> Layer<'a> {
         let mut layer = Layer { shape, folded: numbers.fold(epsilon), beta: None, transformed: None };
         if let Some(rounding) = rounding {
             layer.folded.bias.iter_mut().zip(rounding).for_each(|(bias, rounding)| *bias -= rounding);
-        } else if winograd::pays(kernels, shape, size) {
+        } else if winograd::pays(shape, size) {
             layer.transformed = Some(TransformedFilter::new(kernels, layer.filter()));
             layer.folded.weights = Vec::new();
         }
@@ -531,7 +531,7 @@ impl<'a> Planner<'a> {
         let tiles = |conv: &Conv, [h, w]: [usize; 2]| {
             let map = Map::new(0, lanes, [conv.shape[2], h, w], conv.shape[0] / 2);
             let rows = 0..TransformedMap::rows_of(h);
-            let pays = self.calibration.is_none() && winograd::pays(self.program.kernels(), conv.shape, [h, w]);
+            let pays = self.calibration.is_none() && winograd::pays(conv.shape, [h, w]);
             if pays { TransformedMap::new(0, map, rows, Program::GROUP).len() + Arena::ALIGN } else { 0 }
         };
         let longest = stages[late..].iter().zip(&sizes[late..]).map(|(stage, size)| match &stage.body {
