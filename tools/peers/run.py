@@ -229,7 +229,7 @@ def main():
     import numpy as np
 
     model, pictures = SCRATCH / "model.onnx", SCRATCH / "pictures.npy"
-    subprocess.run([args.featvec, "export", "--module", args.module, "--format", "onnx", "-o", model], check=True)
+    subprocess.run([args.featvec, "export", "--module", args.module, "--format", "onnx", "--overwrite", "-o", model], check=True)
     description = json.loads(output([args.featvec, "inspect", "--format", "json", args.module]))
     np.save(pictures, load_photos(args.photos, description["image_size"]))
 
