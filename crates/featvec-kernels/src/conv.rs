@@ -180,8 +180,8 @@ pub(crate) struct Conv {
     w: usize,
     /// Pixels of an item of work.
     chunk: usize,
-    /// Whether items are ordered by panel first: the larger of filter and input is what a member should not share.
-    by_panel: bool,
+    /// Whether items are ordered by panel first, where a member works alone and where members work together.
+    by_panel: [bool; 2],
 }
 
 /// Which of the tiles fit the way from pixel to pixel.
@@ -533,7 +533,9 @@ impl Conv {
         let in_chunk = (CHUNK_WORDS / pixel_words / tile_rows).clamp(1, (h * w).div_ceil(tile_rows));
         // At least four chunks where there are enough tiles, so that threads finish together.
         let chunk = in_chunk.min((h * w).div_ceil(tile_rows).div_ceil(4)).max(1) * tile_rows;
-        let by_panel = filter.weights.len() > source.range.len();
+        // The larger of filter and input is what a member should not read twice. But an input that another member has just
+        // written is slower to read than a filter, which can be asked for ahead.
+        let by_panel = [1, 4].map(|factor| filter.weights.len() > factor * source.range.len());
         let panels = panels(&outputs, tiles.vectors(), depth * tiles.lanes);
         Conv { source, panels, tiles, filter, outputs, output_ranges, h, w, chunk, by_panel }
     }
@@ -558,7 +560,7 @@ impl Conv {
 
     /// Items that have their filters in common and follow each other, if the filters are larger than the map.
     pub(crate) fn items_of_panel(&self) -> Option<usize> {
-        self.by_panel.then(|| self.chunks())
+        self.by_panel[0].then(|| self.chunks())
     }
 
     fn chunks(&self) -> usize {
@@ -570,9 +572,9 @@ impl Conv {
     /// # Safety
     /// The convolution's input and outputs lie inside the slot; nobody writes the input or touches the pixels of this
     /// item's outputs meanwhile.
-    pub(crate) unsafe fn run(&self, slot: Slot, item: usize) {
+    pub(crate) unsafe fn run(&self, (slot, together): (Slot, bool), item: usize) {
         let lanes = self.tiles.lanes;
-        let (panel, chunk) = if self.by_panel {
+        let (panel, chunk) = if self.by_panel[usize::from(together)] {
             (item / self.chunks(), item % self.chunks())
         } else {
             (item % self.panels.len(), item / self.panels.len())

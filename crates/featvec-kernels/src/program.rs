@@ -679,7 +679,7 @@ impl Shared<'_> {
                 }
             }
             // SAFETY: see above.
-            Ready::Conv(conv) => unsafe { conv.run(slot, item) },
+            Ready::Conv(conv) => unsafe { conv.run((slot, group.members > 1), item) },
             // SAFETY: see above.
             Ready::WinogradInput(transform) => unsafe { transform.run(kernels, group, item) },
             // SAFETY: see above.

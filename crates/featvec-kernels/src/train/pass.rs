@@ -90,7 +90,7 @@ pub(crate) unsafe fn run_direct(
                 (first + index / turn % images, index / (turn * images) * turn + index % turn);
             let arena = Group::new((input.at(image), output.at(image)), split);
             // SAFETY: the maps lie inside (contract), and each item of each image is claimed once.
-            unsafe { conv.run(arena.first, item) };
+            unsafe { conv.run((arena.first, false), item) };
         }
     });
 }
