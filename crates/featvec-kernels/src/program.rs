@@ -181,6 +181,9 @@ pub struct Program {
     whole_batch: bool,
 }
 
+/// How often a member claims items of a step, at most: each claim has to wait for the other cores' caches.
+const CLAIMS: usize = 8;
+
 /// How many items the rows of a map are pooled in.
 const POOL_BANDS: usize = 4;
 
@@ -474,12 +477,15 @@ impl Program {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
                     let copies = if step.spans_batch() { 1 } else { share.together };
                     let items = step.items(&group.only(0)) * copies;
-                    while let Some(item) = claims.next(member.index, items) {
-                        // SAFETY: each item is claimed once, items of a phase write different places and read
-                        // nothing that the phase writes (`push`), and the barrier ends the phase for all.
-                        unsafe {
-                            let group = if copies == 1 { group } else { group.only(item % copies) };
-                            shared.run(step, item / copies, (group, member.index));
+                    let grain = (items / (CLAIMS * team.members())).max(1);
+                    while let Some(claim) = claims.next(member.index, items.div_ceil(grain)) {
+                        for item in claim * grain..items.min((claim + 1) * grain) {
+                            // SAFETY: each item is claimed once, items of a phase write different places and read
+                            // nothing that the phase writes (`push`), and the barrier ends the phase for all.
+                            unsafe {
+                                let group = if copies == 1 { group } else { group.only(item % copies) };
+                                shared.run(step, item / copies, (group, member.index));
+                            }
                         }
                     }
                     clock.step_done();
