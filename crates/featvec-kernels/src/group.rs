@@ -22,6 +22,12 @@ impl Slot {
             self.late.wrapping_add(offset - self.split)
         }
     }
+
+    /// That of another image, so many elements on in either part.
+    #[inline(always)]
+    fn moved(self, early: usize, late: usize) -> Slot {
+        Slot { early: self.early.wrapping_add(early), late: self.late.wrapping_add(late), ..self }
+    }
 }
 
 /// The maps of some images.
@@ -29,6 +35,8 @@ impl Slot {
 pub(crate) struct Group {
     /// The first image's slot.
     pub first: Slot,
+    /// Where its transformed maps lie: there too, or in memory of the member's own.
+    pub tiles: Slot,
     /// Elements from one image to the next in either part; none in the early part where images take turns in it.
     pub early_step: usize,
     pub late_step: usize,
@@ -41,29 +49,20 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new((early, late): (*mut f32, *mut f32), split: usize) -> Group {
-        Group {
-            first: Slot { early, late, split },
-            early_step: 0,
-            late_step: 0,
-            first_image: 0,
-            images: 1,
-            members: 1,
-        }
+        let first = Slot { early, late, split };
+        Group { first, tiles: first, early_step: 0, late_step: 0, first_image: 0, images: 1, members: 1 }
     }
 
     /// The slot of the image `index` of the group.
     #[inline(always)]
     pub(crate) fn slot(&self, index: usize) -> Slot {
-        Slot {
-            early: self.first.early.wrapping_add(index * self.early_step),
-            late: self.first.late.wrapping_add(index * self.late_step),
-            split: self.first.split,
-        }
+        self.first.moved(index * self.early_step, index * self.late_step)
     }
 
     /// The image `index` alone.
     pub(crate) fn only(&self, index: usize) -> Group {
-        Group { first: self.slot(index), first_image: self.first_image + index, images: 1, ..*self }
+        let tiles = self.tiles.moved(index * self.early_step, index * self.late_step);
+        Group { first: self.slot(index), tiles, first_image: self.first_image + index, images: 1, ..*self }
     }
 
     /// Elements from the place `offset` of one image to that of the next.

@@ -184,6 +184,10 @@ pub struct Program {
 /// How often a member claims items of a step, at most: each claim has to wait for the other cores' caches.
 const CLAIMS: usize = 8;
 
+/// Up to so many members, each transforms a map for itself: its numbers are as many as those of 2.25 maps, and fetching half of
+/// them from another core's cache takes longer.
+const OWN_TILES: usize = 4;
+
 /// How many items the rows of a map are pooled in.
 const POOL_BANDS: usize = 4;
 
@@ -403,7 +407,7 @@ impl Program {
         let scratch_step = line(self.scratch_len);
         let together = self.whole_batch || n < members;
         let (earlies, lates) =
-            if together { (n, n) } else { (members, members.checked_mul(Program::GROUP)?) };
+            if together { (n.max(members), n) } else { (members, members.checked_mul(Program::GROUP)?) };
         let late = early_step.checked_mul(earlies)?;
         let scratch = late_step.checked_mul(lates)?.checked_add(late)?;
         let end = scratch_step.checked_mul(members)?.checked_add(scratch)?;
@@ -464,12 +468,15 @@ impl Program {
                 return;
             }
             member.barrier();
+            let own_tiles = share.together == 1 && team.members() <= OWN_TILES;
+            let first = shared.own_group(0);
             let group = Group {
                 first_image: share.apart,
                 images: share.together,
+                tiles: if own_tiles { shared.own_group(member.index).first } else { first.first },
                 early_step: shared.places.early_step,
                 members: team.members(),
-                ..shared.own_group(0)
+                ..first
             };
             clock.begin(0);
             let mut claims = step_claims.iter();
@@ -477,15 +484,23 @@ impl Program {
                 for (step, claims) in phase.steps.iter().zip(&mut claims) {
                     let copies = if step.spans_batch() { 1 } else { share.together };
                     let items = step.items(&group.only(0)) * copies;
-                    let grain = (items / (CLAIMS * team.members())).max(1);
-                    while let Some(claim) = claims.next(member.index, items.div_ceil(grain)) {
-                        for item in claim * grain..items.min((claim + 1) * grain) {
+                    let run = |items: Range<usize>| {
+                        for item in items {
                             // SAFETY: each item is claimed once, items of a phase write different places and read
-                            // nothing that the phase writes (`push`), and the barrier ends the phase for all.
+                            // nothing that the phase writes (`push`), and the barrier ends the phase for all. Or all
+                            // transform a map, each into memory of its own.
                             unsafe {
                                 let group = if copies == 1 { group } else { group.only(item % copies) };
                                 shared.run(step, item / copies, (group, member.index));
                             }
+                        }
+                    };
+                    if own_tiles && matches!(step, Ready::WinogradInput(_)) {
+                        run(0..items);
+                    } else {
+                        let grain = (items / (CLAIMS * team.members())).max(1);
+                        while let Some(claim) = claims.next(member.index, items.div_ceil(grain)) {
+                            run(claim * grain..items.min((claim + 1) * grain));
                         }
                     }
                     clock.step_done();

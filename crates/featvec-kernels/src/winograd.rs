@@ -383,7 +383,7 @@ impl InputTransform {
                     pitch: input.pitch(),
                     rows: tiles.h + 2 * border - first,
                     columns: tiles.w + 2 * border,
-                    tiles: group.first.at(tiles.offset + block * tiles.block_step() + tile * tiles.lanes),
+                    tiles: group.tiles.at(tiles.offset + block * tiles.block_step() + tile * tiles.lanes),
                     point_step: tiles.point_step(),
                     count: tiles.columns(),
                 });
@@ -730,7 +730,7 @@ impl Products {
             tile.panel = self.filter.packed[packed + point * depth * width..].as_ptr();
             // The first tiles ask for the filter of the next point, each for a part of it.
             tile.next_panel = tile.panel.wrapping_add(depth * width);
-            let from = group.first.at(self.tiles.offset + point * self.tiles.point_step());
+            let from = group.tiles.at(self.tiles.offset + point * self.tiles.point_step());
             let to = scratch.wrapping_add(point * point_step);
             let mut start = range.start;
             while start < range.end {

@@ -1,6 +1,7 @@
 //! AMX: products of matrices of bytes, in registers of 16 rows of 64 bytes; everything else as on AVX-512 with VNNI.
 //!
-//! Stable Rust has no intrinsics for AMX, so its few instructions are `asm!`.
+//! Stable Rust has no intrinsics for AMX, so its few instructions are `asm!`. What [`open`] sets up stays from one block of it
+//! to the next, because the compiler makes no use of these registers by itself.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -30,14 +31,29 @@ unsafe fn open(rows: usize) {
     shapes.rows[..6].fill(rows as u8);
     shapes.rows[6..8].fill(16);
     // SAFETY: reads 64 bytes that describe eight registers; nobody but `Product`s uses them (contract for the rest).
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, readonly)) }
+    unsafe {
+        asm!(
+            "ldtilecfg [{}]",
+            in(reg) &shapes,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+    }
 }
 
 /// # Safety
 /// As [`open`].
 unsafe fn close() {
     // SAFETY: nobody needs the registers any more.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    unsafe {
+        asm!(
+            "tilerelease",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, nomem),
+        );
+    }
 }
 
 /// # Safety

@@ -318,8 +318,8 @@ fn lrn_mean_and_batch_norm() {
             let (mut program, input, _) = lifted(kernels, &lift, ([h, w], 1));
             program.push(vec![Step::BatchNorm { map: input, beta: &beta, epsilon: 0.01 }]);
             program.push(vec![Step::Store { map: input, output: 0 }]);
-            let [one, two, three] = [1, 2, 3].map(|n| program.workspace_bytes(n, 2).unwrap());
-            assert!(one < two && two - one == three - two, "all images at once");
+            let [two, three, four] = [2, 3, 4].map(|n| program.workspace_bytes(n, 2).unwrap());
+            assert!(two < three && three - two == four - three, "all images at once");
             let maps: Vec<f32> =
                 pictures.chunks_exact(h * w * 3).flat_map(|picture| lift.expect(picture, [h, w])).collect();
             let expected = reference::batch_norm_relu(&maps, &beta, 0.01);
