@@ -2,15 +2,12 @@
 //! to `f32`. All instruction sets give the same bytes: sums are exact integers, and every operation on `f32` is rounded
 //! by itself.
 
-use core::ops::Range;
-
 use crate::conv::{Tile, accumulate};
-use crate::convert::STRIP;
+use crate::convert::{Conversion, STRIP};
 use crate::group::Slot;
 use crate::lrn::LrnRow;
-use crate::map::{Image, Levels, Map};
+use crate::map::{Image, Map};
 use crate::pool::PoolRow;
-use crate::program::Affine;
 use crate::simd::Dot;
 
 /// [`Dot::PIXEL`] of bytes.
@@ -189,18 +186,15 @@ pub(crate) unsafe fn store_row(slot: Slot, (map, step): (&Map, f32), y: usize, r
     }
 }
 
-/// Writes `rows` of the padded picture, the padding among them: `from` is the picture itself, `[h, w, 3]`, which
-/// `affine` belongs to.
+/// Writes the rows as bytes.
 ///
 /// # Safety
 /// `image` lies inside the slot, `from` has its size, `rows` are rows of it with its padding, and nobody else touches
 /// these rows meanwhile.
-pub(crate) unsafe fn convert_rows(
-    (slot, image): (Slot, &Image),
-    levels: &Levels,
-    affine: &Affine,
-    (from, rows): (&[f32], Range<usize>),
-) {
+#[inline(always)]
+pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
+    let Conversion { image, affine, from, slot, rows } = conversion;
+    let levels = image.levels.as_ref().expect("a picture in bytes");
     let width = image.w * Image::CHANNELS;
     let [red, green, blue] = levels.zero;
     let padding = u32::from_le_bytes([red, green, blue, 0]);
@@ -211,7 +205,7 @@ pub(crate) unsafe fn convert_rows(
         scale[i] = affine.scale[c] / levels.step[c];
         offset[i] = affine.offset[c] / levels.step[c] + f32::from(levels.zero[c]);
     }
-    for y in rows {
+    for y in rows.clone() {
         // SAFETY: a row of the padded picture, this thread's alone (contract).
         let row = unsafe {
             let start = slot.at(image.offset + y * image.pitch()).cast::<u32>();

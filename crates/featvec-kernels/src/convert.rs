@@ -4,17 +4,25 @@ use crate::group::Slot;
 use crate::map::Image;
 use crate::program::Affine;
 
-/// Writes `rows` of the picture `from` (`[h, w, 3]`, the whole picture) into `slot`.
+/// Rows of the caller's picture on their way into the arena.
+pub(crate) struct Conversion<'a> {
+    pub image: &'a Image,
+    pub affine: &'a Affine,
+    /// The whole picture, `[h, w, 3]`.
+    pub from: &'a [f32],
+    pub slot: Slot,
+    /// Which rows: of the picture, or, of bytes, of the picture with its padding, which is written too.
+    pub rows: core::ops::Range<usize>,
+}
+
+/// Writes the rows as `f32`.
 ///
 /// # Safety
 /// `image` lies inside `slot`, `from` has its size, `rows` are rows of it, and nobody
 /// else touches these rows meanwhile.
-pub(crate) unsafe fn convert(
-    image: &Image,
-    affine: &Affine,
-    from: &[f32],
-    (slot, rows): (Slot, core::ops::Range<usize>),
-) {
+#[inline(always)]
+pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
+    let Conversion { image, affine, from, slot, rows } = conversion;
     // Sixteen pixels at a time, so that the compiler sees vectors of one length.
     let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
     for i in 0..STRIP {
@@ -22,7 +30,7 @@ pub(crate) unsafe fn convert(
         offset[i] = affine.offset[i % Image::CHANNELS];
     }
     let width = image.w * Image::CHANNELS;
-    for y in rows {
+    for y in rows.clone() {
         let source = &from[y * width..(y + 1) * width];
         let start =
             image.offset + (image.padding.top + y) * image.pitch() + image.padding.left * Image::CHANNELS;

@@ -1,6 +1,7 @@
 //! The list of kernels: one table per instruction set, from which dispatch, tests and benches all draw.
 
 use crate::conv::Tile;
+use crate::convert::Conversion;
 use crate::lrn::LrnRow;
 use crate::map::{Element, Map};
 use crate::matrix::Matrix;
@@ -26,6 +27,8 @@ pub struct Kernels {
     pub(crate) matrix: Option<&'static Matrix>,
     /// Of the gradient to a filter: `[vectors - 1][rows - 1]`.
     pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
+    pub(crate) convert: unsafe fn(&Conversion<'_>),
+    pub(crate) convert_to_bytes: unsafe fn(&Conversion<'_>),
     pub(crate) winograd_input: unsafe fn(&InputRow),
     pub(crate) winograd_gradient: unsafe fn(&InputRow),
     pub(crate) winograd_filter: unsafe fn(&mut FilterPanel<'_>),
@@ -159,6 +162,16 @@ macro_rules! entry_points {
             unsafe { crate::train::filter_gradient::gradient_tile::<$simd, ROWS, VECTORS>($simd { _proof: () }, tile) }
         }
         $(#[$feature])*
+        unsafe fn convert(conversion: &crate::convert::Conversion<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::convert::convert(conversion) }
+        }
+        $(#[$feature])*
+        unsafe fn convert_to_bytes(conversion: &crate::convert::Conversion<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::bytes::convert(conversion) }
+        }
+        $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
@@ -250,6 +263,8 @@ macro_rules! entry_points {
             byte_tiles: $byte_tiles,
             matrix: None,
             gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
+            convert,
+            convert_to_bytes,
             winograd_input,
             winograd_gradient,
             winograd_filter,

@@ -12,7 +12,7 @@ use crate::arena::{Aligned, Workspace};
 use crate::bytes;
 use crate::claims::Claims;
 use crate::conv::{Branch, Conv};
-use crate::convert;
+use crate::convert::Conversion;
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
@@ -690,14 +690,9 @@ impl Shared<'_> {
             Ready::Convert { image, affine } => {
                 let from = &self.images[group.first_image * self.image_len..][..self.image_len];
                 let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(converted_rows(image));
-                match &image.levels {
-                    // SAFETY: see above.
-                    None => unsafe { convert::convert(image, affine, from, (slot, rows)) },
-                    // SAFETY: see above.
-                    Some(levels) => unsafe {
-                        bytes::convert_rows((slot, image), levels, affine, (from, rows));
-                    },
-                }
+                let convert = if image.levels.is_some() { kernels.convert_to_bytes } else { kernels.convert };
+                // SAFETY: see above.
+                unsafe { convert(&Conversion { image, affine, from, slot, rows }) }
             }
             // SAFETY: see above.
             Ready::Conv(conv) => unsafe { conv.run((slot, group.members > 1), item) },

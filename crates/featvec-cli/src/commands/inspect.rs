@@ -75,7 +75,7 @@ fn print_kernels(out: &mut impl Write, format: TextOrJson) -> io::Result<()> {
         let lanes = kernels.lanes();
         match format {
             TextOrJson::Text => {
-                writeln!(out, "{name:10} {tile:22} {byte_tile:23} {lanes:2} channels a block  {mark}")
+                writeln!(out, "{name:10} {tile:22} {byte_tile:24} {lanes:2} channels a block  {mark}")
             }
             TextOrJson::Json => {
                 let line = json!({

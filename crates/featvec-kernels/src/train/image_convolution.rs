@@ -2,7 +2,7 @@
 
 use crate::arena::Aligned;
 use crate::conv::{Branch, Conv, Filter, LINE};
-use crate::convert;
+use crate::convert::Conversion;
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::{Image, checked_end};
@@ -89,10 +89,11 @@ impl ImageConvolution {
         let pictures = Strided { first: self.pictures.as_mut_ptr(), step };
         team.share(count, &|index| {
             let slot = Group::new((pictures.at(index), pictures.at(index)), usize::MAX).first;
-            // SAFETY: each picture is converted once, to its own place.
-            unsafe {
-                convert::convert(image, &self.affine, &images[index * len..][..len], (slot, 0..image.h))
-            };
+            let from = &images[index * len..][..len];
+            let conversion = Conversion { image, affine: &self.affine, from, slot, rows: 0..image.h };
+            // SAFETY: the processor has the instruction set (`kernels` proves it); each picture is converted once, to its
+            // own place.
+            unsafe { (self.kernels.convert)(&conversion) };
         });
         // SAFETY: the convolution was told that the output lies behind the picture.
         unsafe { run_direct(team, &conv, (pictures, Strided::outputs(output)), count) };
