@@ -229,7 +229,8 @@ def main():
     import numpy as np
 
     model, pictures = SCRATCH / "model.onnx", SCRATCH / "pictures.npy"
-    subprocess.run([args.featvec, "export", "--module", args.module, "--format", "onnx", "--overwrite", "-o", model], check=True)
+    export = [args.featvec, "export", "--module", args.module, "--format", "onnx", "--overwrite", "-o", model]
+    subprocess.run(export, check=True)
     description = json.loads(output([args.featvec, "inspect", "--format", "json", args.module]))
     np.save(pictures, load_photos(args.photos, description["image_size"]))
 

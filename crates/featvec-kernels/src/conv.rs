@@ -412,12 +412,10 @@ impl Conv {
     /// A stride-1 convolution of a blocked map with zero padding of half the filter's size.
     pub(crate) fn over_map(kernels: &'static Kernels, input: Map, branches: &[Branch<'_>]) -> Conv {
         let [kh, kw, ic, _] = branches[0].filter.shape;
-        let [channels, h, w] = input.shape();
+        let [_, h, w] = input.shape();
         let lanes = input.lanes();
         assert_eq!(lanes, kernels.lanes_of(input.element()), "a map in blocks of another instruction set");
-        assert_eq!(ic, channels, "the filter reads other channels than the map has");
-        assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
-        assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
+        input.check([kh, kw, ic]);
         let rows = depth_rows([kh, kw, ic], lanes);
         Conv::pack(kernels, Source::of_map(input, [kh, kw, ic]), [h, w], (branches, &rows))
     }
@@ -425,15 +423,14 @@ impl Conv {
     /// The bare sums of a stride-1 convolution of a blocked map of `f32`, with zero padding of half the filter's size.
     pub(crate) fn sums(kernels: &'static Kernels, input: Map, filter: &PackedFilter, output: Map) -> Conv {
         let [kh, kw, ic, oc] = filter.shape;
-        let [channels, h, w] = input.shape();
+        let [_, h, w] = input.shape();
         assert_eq!(
             [input.lanes(), output.lanes()],
             [kernels.lanes(); 2],
             "maps in blocks of another instruction set"
         );
         assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
-        assert_eq!(ic, channels, "the filter reads other channels than the map has");
-        assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
+        input.check([kh, kw, ic]);
         assert_eq!(output.shape(), [oc, h, w], "the output map does not fit");
         let outputs =
             (0..output.blocks()).map(|block| Output::of(&output, block * output.lanes(), 1)).collect();
@@ -533,8 +530,8 @@ impl Conv {
         let in_chunk = (CHUNK_WORDS / pixel_words / tile_rows).clamp(1, (h * w).div_ceil(tile_rows));
         // At least four chunks where there are enough tiles, so that threads finish together.
         let chunk = in_chunk.min((h * w).div_ceil(tile_rows).div_ceil(4)).max(1) * tile_rows;
-        // The larger of filter and input is what a member should not read twice. But an input that another member has just
-        // written is slower to read than a filter, which can be asked for ahead.
+        // The larger of filter and input is what a member should not read twice. But an input that another member has
+        // just written is slower to read than a filter, which can be asked for ahead.
         let by_panel = [1, 4].map(|factor| filter.weights.len() > factor * source.range.len());
         let panels = panels(&outputs, tiles.vectors(), depth * tiles.lanes);
         Conv { source, panels, tiles, filter, outputs, output_ranges, h, w, chunk, by_panel }

@@ -43,7 +43,7 @@ pub(crate) struct Group {
     /// Which images of the batch.
     pub first_image: usize,
     pub images: usize,
-    /// How many members of the team work on them.
+    /// How many members of the team work on them together.
     pub members: usize,
 }
 

@@ -77,7 +77,7 @@ impl Tiles {
 
 /// Every instruction set that this program was built with, the fastest first.
 static ALL: &[&Kernels] = &[
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))]
     &crate::arch::amx::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &crate::arch::avx512vnni::KERNELS,

@@ -149,6 +149,14 @@ impl Map {
         self.element
     }
 
+    /// # Panics
+    /// Where a filter of `[kh, kw, ic]` does not fit the map and its halo.
+    pub(crate) fn check(&self, [kh, kw, ic]: [usize; 3]) {
+        assert_eq!(ic, self.channels, "the filter reads other channels than the map has");
+        assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
+        assert!(kh / 2 <= self.halo && kw / 2 <= self.halo, "the halo is too thin for {kh}x{kw}");
+    }
+
     pub(crate) fn lanes(&self) -> usize {
         self.lanes
     }

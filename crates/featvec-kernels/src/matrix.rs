@@ -1,10 +1,10 @@
 //! Convolution of bytes on a unit of the processor that multiplies matrices: positions x depth by depth x output
-//! channels, 32 of either at a time.
+//! channels, 32 positions and 32 channels at a time.
 //!
-//! An item of work first *gathers* the pixels that it needs from the blocks of the map, so that all channels of a pixel lie
-//! side by side, and all taps of a row of the filter too. Then a register of the unit is filled from any position by one
-//! instruction: its rows are neighbouring pixels. Positions run on over the ends of rows, through the border that the
-//! filter needs; what is computed there is dropped.
+//! An item of work first *gathers* the pixels that it needs from the blocks of the map, so that all channels of a pixel
+//! lie side by side, and all taps of a row of the filter too. Then a register of the unit is filled from any position by
+//! one instruction: its rows are neighbouring pixels. Positions run on over the ends of rows, through the border that
+//! the filter needs; what is computed there is dropped.
 
 use core::ops::Range;
 
@@ -89,10 +89,11 @@ pub(crate) struct MatrixConv {
     stride: usize,
     h: usize,
     w: usize,
-    /// Bytes of a gathered pixel, of a row of them, and of all rows, which a 1x1 filter has for every 64 channels.
+    /// Bytes of a gathered pixel, of a row of them, and of all rows, which are there for every 64 channels where the
+    /// filter has one column.
     pixel: usize,
     row: usize,
-    chunk: usize,
+    chunk_bytes: usize,
     /// [`Product::steps`].
     steps: Vec<usize>,
     /// `[panel][step][2][16][16]` words.
@@ -122,10 +123,8 @@ impl MatrixConv {
     /// A stride-1 convolution of a map with zero padding of half the filter's size.
     pub(crate) fn over_map(matrix: &'static Matrix, input: Map, branches: &[Branch<'_>]) -> MatrixConv {
         let [kh, kw, ic, _] = branches[0].filter.shape;
-        let [channels, h, w] = input.shape();
-        assert_eq!(ic, channels, "the filter reads other channels than the map has");
-        assert!(kh % 2 == 1 && kw % 2 == 1, "an even filter has no middle: {kh}x{kw}");
-        assert!(kh / 2 <= input.halo() && kw / 2 <= input.halo(), "the halo is too thin for {kh}x{kw}");
+        let [_, h, w] = input.shape();
+        input.check([kh, kw, ic]);
         let Element::U8 { step } = input.element() else { panic!("`f32` where bytes are expected") };
         let bytes = vec![Channel { step, zero: 0 }; ic];
         MatrixConv::new(matrix, (Input::Map(input), 1, &bytes), branches, [h, w])
@@ -152,8 +151,10 @@ impl MatrixConv {
     ) -> MatrixConv {
         let columns = Columns::new(branches, LANES, Some(bytes), [h, w]);
         let [kh, kw, ic, _] = branches[0].filter.shape;
-        // Bytes of a pixel and of a row, and how many times 64 channels are gathered apart. Pixels of many channels would be
-        // so far from each other that they push each other out of the cache.
+        // One output has no next one.
+        let stride = if [h, w] == [1, 1] { 1 } else { stride };
+        // Bytes of a pixel and of a row, and how many times 64 channels are gathered apart. Pixels of many channels would
+        // be so far from each other that they push each other out of the cache.
         let (pixel, row, chunks) = match &input {
             Input::Map(map) => {
                 let channels = map.blocks() * map.lanes();
@@ -165,19 +166,20 @@ impl MatrixConv {
         };
         let max_rows = (GATHERED_BYTES / chunks / (row * stride)).saturating_sub(kh).max(1);
         let most = max_rows.min(h * Program::GROUP);
-        let most = most * stride + (most.div_ceil(h) + 1) * kh;
+        let strips = most.min(most.div_ceil(h) + 1);
+        let most = most * stride + strips * kh;
         // Not a multiple of 4096 bytes, at which chunks would push each other out of the first-level cache.
-        let chunk = checked_end(0, [most, row].map(Some)).next_multiple_of(2 * ROW_BYTES) + ROW_BYTES;
+        let chunk_bytes = checked_end(0, [most, row].map(Some)).next_multiple_of(2 * ROW_BYTES) + ROW_BYTES;
 
         // Where each register of the depth begins, and which row of the filter matrix each byte of it meets.
         let mut steps = Vec::new();
         let mut depth = Vec::new();
-        for first in (0..chunks).map(|chunk| chunk * pixel) {
+        for chunk in 0..chunks {
             for ky in 0..kh {
                 for start in (0..kw * pixel).step_by(ROW_BYTES) {
-                    steps.push(first / pixel * chunk + ky * row + start);
+                    steps.push(chunk * chunk_bytes + ky * row + start);
                     depth.extend((start..start + ROW_BYTES).map(|byte| {
-                        let (kx, channel) = (byte / pixel, first + byte % pixel);
+                        let (kx, channel) = (byte / pixel, chunk * pixel + byte % pixel);
                         (kx < kw && channel < ic).then_some((ky * kw + kx) * ic + channel)
                     }));
                 }
@@ -208,7 +210,7 @@ impl MatrixConv {
             w,
             pixel,
             row,
-            chunk,
+            chunk_bytes,
             steps,
             weights,
             panels,
@@ -217,7 +219,7 @@ impl MatrixConv {
             bias,
             factors,
             max_rows,
-            gathered: chunks * chunk,
+            gathered: checked_end(0, [chunks, chunk_bytes].map(Some)),
         }
     }
 
@@ -267,11 +269,11 @@ impl MatrixConv {
     /// The convolution's input and outputs lie inside the group's slots; nobody writes the input or touches the pixels
     /// of this item's outputs meanwhile; `scratch` holds [`MatrixConv::scratch_len`] elements that nobody else touches.
     pub(crate) unsafe fn run(&self, (group, scratch): (Group, *mut f32), item: usize) {
-        let [chunks, shares] = self.parts(&group);
-        let (chunk, share) = (item / shares, item % shares);
+        let [bands, shares] = self.parts(&group);
+        let (band, share) = (item / shares, item % shares);
         let part = |len: usize, index: usize, of: usize| len * index / of..len * (index + 1) / of;
         let all_rows = self.h * group.images;
-        let rows = part(all_rows, chunk, chunks);
+        let rows = part(all_rows, band, bands);
         let panels = &self.panels[part(self.panels.len(), share, shares)];
         let gathered = scratch.wrapping_add(2 * SUMS).cast::<u8>();
         // SAFETY: forwarded to the caller.
@@ -357,13 +359,13 @@ impl MatrixConv {
                 let to = to.wrapping_add(start + row * self.row);
                 match &self.input {
                     Input::Map(map) => {
-                        let first = map.origin(0) + (y + row) * map.pitch();
-                        let first = first - kh / 2 * map.pitch() - kw / 2 * map.words();
+                        let corner = map.origin(0) - kh / 2 * map.pitch() - kw / 2 * map.words();
+                        let corner = corner + (y + row) * map.pitch();
                         for block in 0..map.blocks() {
                             let channel = block * map.lanes();
                             let (chunk, channel) = (channel / self.pixel, channel % self.pixel);
-                            let from: *const Block = slot.at(first + block * map.plane()).cast();
-                            let to = to.wrapping_add(chunk * self.chunk + channel);
+                            let from: *const Block = slot.at(corner + block * map.plane()).cast();
+                            let to = to.wrapping_add(chunk * self.chunk_bytes + channel);
                             for x in 0..self.w + kw - 1 {
                                 // SAFETY: a pixel of the block or of the border, and its place.
                                 unsafe { to.add(x * self.pixel).cast::<Block>().write(from.add(x).read()) };
@@ -413,7 +415,7 @@ impl MatrixConv {
                         count: count.min(pixels),
                         outputs: &to[..outputs.len()],
                         bias: self.bias[vector..].as_ptr(),
-                        factors: self.factors.as_ptr().wrapping_add(vector),
+                        factors: self.factors[vector..].as_ptr(),
                     });
                 }
             }

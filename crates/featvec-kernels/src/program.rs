@@ -181,12 +181,15 @@ pub struct Program {
     whole_batch: bool,
 }
 
-/// How often a member claims items of a step, at most: each claim has to wait for the other cores' caches.
+/// About how often a member claims items of a step: each claim has to wait for the other cores' caches.
 const CLAIMS: usize = 8;
 
-/// Up to so many members, each transforms a map for itself: its numbers are as many as those of 2.25 maps, and fetching half of
-/// them from another core's cache takes longer.
+/// Up to so many members, each transforms a map for itself: its numbers are as many as those of 2.25 maps, and fetching
+/// half of them from another core's cache takes longer.
 const OWN_TILES: usize = 4;
+
+/// Elements of the early part of an arena, of which there is then one for each member, at most.
+const OWN_TILES_ARENA: usize = 16 << 20;
 
 /// How many items the rows of a map are pooled in.
 const POOL_BANDS: usize = 4;
@@ -225,6 +228,8 @@ impl Program {
     pub fn split(&mut self, offset: usize) {
         let straddles = self.used.iter().any(|place| place.start < offset && offset < place.end);
         assert!(!straddles, "a place on both sides of the split");
+        let early = self.transformed().all(|tiles| tiles.range().end <= offset);
+        assert!(early, "a place on the wrong side of the split");
         assert!(self.split.is_none(), "a program is split once");
         self.split = Some(Split { offset, early_phases: self.phases.len(), transformed: Vec::new() });
         self.id = next_id();
@@ -388,6 +393,18 @@ impl Program {
         self.places(n, members)?.end.checked_mul(size_of::<f32>())
     }
 
+    /// The transformed maps of all steps.
+    fn transformed(&self) -> impl Iterator<Item = &TransformedMap> {
+        self.phases.iter().flat_map(|phase| &phase.steps).filter_map(Ready::transformed)
+    }
+
+    /// Whether members that work on an image together transform maps each for itself.
+    fn own_tiles(&self, n: usize, members: usize) -> bool {
+        let small = self.arena_len.min(self.late_offset()) <= OWN_TILES_ARENA;
+        let alone = self.share(n, members).together == 1;
+        alone && small && members <= OWN_TILES && self.transformed().next().is_some()
+    }
+
     /// How `n` images are shared out: those that members take group by group, and what is left over, on which they
     /// work together.
     fn share(&self, n: usize, members: usize) -> Share {
@@ -406,8 +423,10 @@ impl Program {
         let late_step = line(self.arena_len.saturating_sub(self.late_offset()));
         let scratch_step = line(self.scratch_len);
         let together = self.whole_batch || n < members;
-        let (earlies, lates) =
-            if together { (n.max(members), n) } else { (members, members.checked_mul(Program::GROUP)?) };
+        let (earlies, lates) = match together {
+            true => (if self.own_tiles(n, members) { members } else { n }, n),
+            false => (members, members.checked_mul(Program::GROUP)?),
+        };
         let late = early_step.checked_mul(earlies)?;
         let scratch = late_step.checked_mul(lates)?.checked_add(late)?;
         let end = scratch_step.checked_mul(members)?.checked_add(scratch)?;
@@ -435,6 +454,7 @@ impl Program {
         }
 
         let share = self.share(n, team.members());
+        let own_tiles = self.own_tiles(n, team.members());
         let places = self.places(n, team.members()).expect("a workspace beyond the address space");
         workspace.prepare(self, places);
         let shared = Shared {
@@ -468,7 +488,6 @@ impl Program {
                 return;
             }
             member.barrier();
-            let own_tiles = share.together == 1 && team.members() <= OWN_TILES;
             let first = shared.own_group(0);
             let group = Group {
                 first_image: share.apart,
@@ -488,7 +507,7 @@ impl Program {
                         for item in items {
                             // SAFETY: each item is claimed once, items of a phase write different places and read
                             // nothing that the phase writes (`push`), and the barrier ends the phase for all. Or all
-                            // transform a map, each into memory of its own.
+                            // transform a map, each into the early part of its own, which has a place for it (`split`).
                             unsafe {
                                 let group = if copies == 1 { group } else { group.only(item % copies) };
                                 shared.run(step, item / copies, (group, member.index));

@@ -1,7 +1,7 @@
 //! AMX: products of matrices of bytes, in registers of 16 rows of 64 bytes; everything else as on AVX-512 with VNNI.
 //!
-//! Stable Rust has no intrinsics for AMX, so its few instructions are `asm!`. What [`open`] sets up stays from one block of it
-//! to the next, because the compiler makes no use of these registers by itself.
+//! Stable Rust has no intrinsics for AMX, so its few instructions are `asm!`. What [`open`] sets up stays from one block
+//! of it to the next, because the compiler makes no use of these registers by itself.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -121,8 +121,9 @@ unsafe fn store(run: &Run<'_>) {
 
 static MATRIX: Matrix = Matrix { name: "u8_conv_32x32_amx", open, product, store, close };
 
-/// Whether the processor has AMX for bytes, and the system lets this process use it: the registers are so
-/// large that Linux wants to be asked.
+/// Whether the processor has AMX for bytes, and the system lets this process use it: the registers are so large that
+/// Linux wants to be asked. From then on it refuses alternative signal stacks smaller than `AT_MINSIGSTKSZ` in the whole
+/// process; where there is one already, it refuses AMX.
 fn is_usable() -> bool {
     static USABLE: OnceLock<bool> = OnceLock::new();
     const FEATURES: u32 = 1 << 24 | 1 << 25; // registers, bytes
@@ -133,11 +134,11 @@ fn is_usable() -> bool {
         fn syscall(number: c_long, ...) -> c_long;
     }
     *USABLE.get_or_init(|| {
-        let highest = __cpuid(0).eax;
-        highest >= 7
-            && __cpuid_count(7, 0).edx & FEATURES == FEATURES
-            // SAFETY: asks for a permission; an old system answers with an error.
-            && unsafe { syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+        // SAFETY: every x86-64 processor has the instruction. Newer versions of Rust know, and need no `unsafe`.
+        #[allow(unused_unsafe)]
+        let has_amx = unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & FEATURES == FEATURES };
+        // SAFETY: asks for a permission; an old system answers with an error.
+        has_amx && unsafe { syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
     })
 }
 

@@ -91,8 +91,8 @@ impl ImageConvolution {
             let slot = Group::new((pictures.at(index), pictures.at(index)), usize::MAX).first;
             let from = &images[index * len..][..len];
             let conversion = Conversion { image, affine: &self.affine, from, slot, rows: 0..image.h };
-            // SAFETY: the processor has the instruction set (`kernels` proves it); each picture is converted once, to its
-            // own place.
+            // SAFETY: the processor has the instruction set (`kernels` proves it); each picture is converted once, to
+            // its own place.
             unsafe { (self.kernels.convert)(&conversion) };
         });
         // SAFETY: the convolution was told that the output lies behind the picture.

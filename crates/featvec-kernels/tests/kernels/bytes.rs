@@ -1,14 +1,10 @@
 //! Steps on bytes: bitwise the naive loops over integers, on every instruction set of this machine, at sizes that leave
 //! rests in each direction. Steps are powers of two where rounding in the test would otherwise matter.
 
-use std::num::NonZeroUsize;
-
 use featvec_kernels::reference::{self, ConvShape};
-use featvec_kernels::{
-    Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Team, Workspace,
-};
+use featvec_kernels::{Affine, Branch, Filter, Image, Kernels, Lrn, Map, Padding, Program, Step, Workspace};
 
-use super::support::Numbers;
+use super::support::{Numbers, team};
 
 /// A picture's bytes stand for multiples of 2^-8, of which these are the ones that stand for zero.
 const ZERO: [u8; 3] = [123, 117, 0];
@@ -63,8 +59,7 @@ impl Bytes {
 fn run<const N: usize>(program: &Program, picture: &[u8], lens: [usize; N]) -> [Vec<f32>; N] {
     let picture: Vec<f32> = picture.iter().map(|byte| f32::from(*byte) / 255.0).collect();
     let mut outputs = lens.map(|len| vec![f32::NAN; len]);
-    let team = Team::new(NonZeroUsize::new(2).unwrap()).unwrap();
-    program.run(&team, &mut Workspace::new(), &picture, &mut outputs.each_mut().map(Vec::as_mut_slice));
+    program.run(&team(2), &mut Workspace::new(), &picture, &mut outputs.each_mut().map(Vec::as_mut_slice));
     outputs
 }
 
@@ -111,9 +106,14 @@ fn convolutions_of_byte_maps() {
             (14, 14, 16, [64, 24], 3),
             (9, 11, 20, [7, 40], 3),
             (8, 6, 18, [33, 16], 5),
+            // Shared out by rows; channels that are gathered apart; more than is gathered at a time.
+            (21, 23, 80, [40, 16], 3),
+            (20, 40, 150, [33, 16], 1),
+            (3, 5000, 40, [16, 16], 3),
         ] {
+            // A halo wider than needed.
             let Lifted { mut program, map: input, end, picture, bytes } =
-                lifted(kernels, [h, w], ic, size / 2);
+                lifted(kernels, [h, w], ic, size / 2 + ic % 2);
             let step = 0.03 * ((size * size * ic) as f32).sqrt();
             let mut numbers = Numbers(oc[1] as u64);
             let filters = oc.map(|oc| Bytes::new(&mut numbers, [size, size, ic, oc], LIFTED_STEP));
@@ -135,11 +135,56 @@ fn convolutions_of_byte_maps() {
     }
 }
 
+/// A network with an early and a late part, of which the late one runs for groups of images.
+#[test]
+fn groups_of_images_get_the_bytes_of_single_ones() {
+    for kernels in Kernels::present() {
+        let ([h, w], c, oc) = ([9, 10], 70, [40, 35]);
+        let Lifted { mut program, map: first, end, .. } = lifted(kernels, [h, w], c, 0);
+        let late = Map::bytes(LIFTED_STEP, end, [c, h, w], 1);
+        let mut numbers = Numbers(4);
+        let filters = [3, 1].map(|size| Bytes::new(&mut numbers, [size, size, c, oc[size / 2]], LIFTED_STEP));
+        let mut offset = end + late.len().next_multiple_of(16);
+        let outputs = oc.map(|oc| {
+            let map = Map::bytes(0.2, offset, [oc, h, w], 0);
+            offset += map.len().next_multiple_of(16);
+            map
+        });
+        program.push(vec![Step::MaxPool { input: first, output: late, size: 3, stride: 1, before: [1, 1] }]);
+        program.split(end);
+        let convs = filters.iter().zip([outputs[1], outputs[0]]);
+        program.push(
+            convs
+                .map(|(filter, map)| Step::Conv { input: late, branches: vec![filter.branch(map)] })
+                .collect(),
+        );
+        program.push(
+            outputs.iter().enumerate().map(|(output, map)| Step::Store { map: *map, output }).collect(),
+        );
+        let (picture_len, lens) = (h * w * 3, oc.map(|oc| h * w * oc));
+        let pictures = numbers.take_bytes(21 * picture_len, |x| f32::from(x) / 255.0);
+        let run = |threads, pictures: &[f32]| {
+            let mut got = lens.map(|len| vec![f32::NAN; pictures.len() / picture_len * len]);
+            let outputs = &mut got.each_mut().map(Vec::as_mut_slice);
+            program.run(&team(threads), &mut Workspace::new(), pictures, outputs);
+            got
+        };
+        let alone: Vec<_> = pictures.chunks_exact(picture_len).map(|picture| run(1, picture)).collect();
+        assert!(alone[0].iter().all(|map| map.iter().any(|x| *x > 0.0 && *x < 255.0 * 0.2)));
+        for (threads, n) in [(1, 21), (2, 21), (2, 9), (2, 1), (3, 2), (5, 4), (4, 21)] {
+            for (index, got) in run(threads, &pictures[..n * picture_len]).iter().enumerate() {
+                let expected = alone[..n].iter().flat_map(|maps| &maps[index]);
+                assert!(got.iter().eq(expected), "{kernels:?}: {n} images, {threads} threads");
+            }
+        }
+    }
+}
+
 #[test]
 fn convolutions_of_the_picture_as_bytes() {
     for kernels in Kernels::present() {
         for (h, w, size, stride, oc) in
-            [(1, 1, 1, 1, 3), (33, 20, 7, 2, 64), (12, 31, 3, 2, 17), (9, 9, 7, 1, 33)]
+            [(1, 1, 1, 1, 3), (33, 20, 7, 2, 64), (12, 31, 3, 2, 17), (9, 9, 7, 1, 33), (81, 85, 7, 2, 64)]
         {
             let mut numbers = Numbers(h as u64 + 7);
             let before = (size - 1) / 2;
