@@ -194,7 +194,7 @@ pub(crate) unsafe fn store_row(slot: Slot, (map, step): (&Map, f32), y: usize, r
 #[inline(always)]
 pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
     let Conversion { image, affine, from, slot, rows } = conversion;
-    let levels = image.levels.as_ref().expect("a picture in bytes");
+    let levels = image.levels().expect("a picture in bytes");
     let width = image.w * Image::CHANNELS;
     let [red, green, blue] = levels.zero;
     let padding = u32::from_le_bytes([red, green, blue, 0]);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::arena::Aligned;
 use crate::group::Slot;
 use crate::kernels::{Kernels, Tiles};
-use crate::map::{Element, Image, Map, checked_end};
+use crate::map::{Element, Image, Map, Pixels, checked_end};
 use crate::prefetch;
 use crate::quantize::{ByteFilter, Channel};
 use crate::simd::{Dot, Simd};
@@ -454,11 +454,12 @@ impl Conv {
         let [kh, kw, ic, _] = branch.filter.shape;
         let [_, h, w] = branch.output.shape();
         image.check(&branch, stride);
+        assert!(image.pixels != Pixels::Squares, "a picture in squares, where single pixels are expected");
         let mut depth_rows = Vec::new();
         for tap in 0..kh * kw {
             depth_rows.extend((tap * ic..(tap + 1) * ic).map(Some));
             // The fourth byte of a pixel's word has no channel.
-            depth_rows.extend(image.levels.map(|_| None));
+            depth_rows.extend(image.levels().map(|_| None));
         }
         let source = Source {
             base: image.offset,

@@ -24,11 +24,7 @@ pub(crate) struct Conversion<'a> {
 pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
     let Conversion { image, affine, from, slot, rows } = conversion;
     // Sixteen pixels at a time, so that the compiler sees vectors of one length.
-    let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
-    for i in 0..STRIP {
-        scale[i] = affine.scale[i % Image::CHANNELS];
-        offset[i] = affine.offset[i % Image::CHANNELS];
-    }
+    let (scale, offset) = affine_strips(affine);
     let width = image.w * Image::CHANNELS;
     for y in rows.clone() {
         let source = &from[y * width..(y + 1) * width];
@@ -51,3 +47,57 @@ pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
 
 /// Numbers of a picture that are converted together.
 pub(crate) const STRIP: usize = 16 * Image::CHANNELS;
+
+/// Writes the rows as `f32`, in squares of 2x2 pixels.
+///
+/// # Safety
+/// As [`convert`].
+#[inline(always)]
+pub(crate) unsafe fn convert_to_squares(conversion: &Conversion<'_>) {
+    let Conversion { image, affine, from, slot, rows } = conversion;
+    let (scale, offset) = affine_strips(affine);
+    let width = image.w * Image::CHANNELS;
+    for y in rows.clone() {
+        let source = &from[y * width..(y + 1) * width];
+        let (row, column) = (image.padding.top + y, image.padding.left);
+        let start = image.offset + row / 2 * image.pitch() + column / 2 * Image::SQUARE + row % 2 * PAIR;
+        let mut to = slot.at(start);
+        // The first pixel may be the right one of a square.
+        let (first, others) = source.split_at(column % 2 * Image::CHANNELS);
+        // SAFETY: the numbers of row `y` in the slot's squares, this thread's alone (contract).
+        unsafe {
+            for (i, x) in first.iter().enumerate() {
+                to.add(Image::CHANNELS + i).write(x * scale[i] + offset[i]);
+            }
+            to = to.wrapping_add(first.len() / Image::CHANNELS * Image::SQUARE);
+            let (strips, rest) = others.as_chunks::<STRIP>();
+            let mut strip = [0.0; STRIP];
+            for x in strips {
+                for i in 0..STRIP {
+                    strip[i] = x[i] * scale[i] + offset[i];
+                }
+                for (pair, x) in strip.as_chunks::<PAIR>().0.iter().enumerate() {
+                    to.add(pair * Image::SQUARE).cast::<[f32; PAIR]>().write(*x);
+                }
+                to = to.wrapping_add(STRIP / PAIR * Image::SQUARE);
+            }
+            for (i, x) in rest.iter().enumerate() {
+                to.add(i / PAIR * Image::SQUARE + i % PAIR).write(x * scale[i] + offset[i]);
+            }
+        }
+    }
+}
+
+/// Numbers of two pixels that are neighbours in a square.
+const PAIR: usize = 2 * Image::CHANNELS;
+
+/// The factor and the summand of each number of a strip.
+#[inline(always)]
+fn affine_strips(affine: &Affine) -> ([f32; STRIP], [f32; STRIP]) {
+    let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
+    for i in 0..STRIP {
+        scale[i] = affine.scale[i % Image::CHANNELS];
+        offset[i] = affine.offset[i % Image::CHANNELS];
+    }
+    (scale, offset)
+}

@@ -29,11 +29,14 @@ pub struct Kernels {
     pub(crate) gradient_tiles: &'static [&'static [GradientTileFn]],
     pub(crate) convert: unsafe fn(&Conversion<'_>),
     pub(crate) convert_to_bytes: unsafe fn(&Conversion<'_>),
+    pub(crate) convert_to_squares: unsafe fn(&Conversion<'_>),
     pub(crate) winograd_input: unsafe fn(&InputRow),
+    pub(crate) winograd_image: unsafe fn(&InputRow),
     pub(crate) winograd_gradient: unsafe fn(&InputRow),
     pub(crate) winograd_filter: unsafe fn(&mut FilterPanel<'_>),
     pub(crate) winograd_taps: unsafe fn(&mut TapRows<'_>),
     pub(crate) winograd_output: unsafe fn(&OutputRow),
+    pub(crate) winograd_image_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
@@ -172,9 +175,19 @@ macro_rules! entry_points {
             unsafe { crate::bytes::convert(conversion) }
         }
         $(#[$feature])*
+        unsafe fn convert_to_squares(conversion: &crate::convert::Conversion<'_>) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::convert::convert_to_squares(conversion) }
+        }
+        $(#[$feature])*
         unsafe fn winograd_input(row: &crate::winograd::InputRow) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::winograd::input_row($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_image(row: &crate::winograd::InputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::image_row($simd { _proof: () }, row) }
         }
         $(#[$feature])*
         unsafe fn winograd_gradient(row: &crate::winograd::InputRow) {
@@ -192,7 +205,12 @@ macro_rules! entry_points {
         $(#[$feature])*
         unsafe fn winograd_output(row: &crate::winograd::OutputRow) {
             // SAFETY: forwarded to the caller.
-            unsafe { crate::winograd::output_row($simd { _proof: () }, row) }
+            unsafe { crate::winograd::output_row::<$simd, { crate::winograd::WINDOW }>($simd { _proof: () }, row) }
+        }
+        $(#[$feature])*
+        unsafe fn winograd_image_output(row: &crate::winograd::OutputRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::winograd::output_row::<$simd, { crate::winograd::IMAGE_WINDOW }>($simd { _proof: () }, row) }
         }
         $(#[$feature])*
         unsafe fn max_pool_row(row: &crate::pool::PoolRow) {
@@ -265,11 +283,14 @@ macro_rules! entry_points {
             gradient_tiles: &[$(crate::kernels::gradient_tiles!(gradient_tile, $vectors $gradient_rows)),*],
             convert,
             convert_to_bytes,
+            convert_to_squares,
             winograd_input,
+            winograd_image,
             winograd_gradient,
             winograd_filter,
             winograd_taps,
             winograd_output,
+            winograd_image_output,
             max_pool_row,
             mean_block,
             lrn_row,

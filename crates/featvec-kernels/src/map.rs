@@ -223,13 +223,26 @@ pub struct Image {
     pub(crate) h: usize,
     pub(crate) w: usize,
     pub(crate) padding: Padding,
-    /// Where its colours are stored as bytes, a word a pixel.
-    pub(crate) levels: Option<Levels>,
+    pub(crate) pixels: Pixels,
+}
+
+/// How the pixels of a picture are stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pixels {
+    /// A word a colour.
+    Single,
+    /// A word a pixel, of three bytes and one without meaning.
+    Bytes(Levels),
+    /// A square of 2x2 pixels together: two of the upper row, two of the lower, and words that are zero.
+    Squares,
 }
 
 impl Image {
     /// Colour channels: red, green, blue.
     pub const CHANNELS: usize = 3;
+
+    /// Words of a square of 2x2 pixels: the colours of four pixels, filled up to whole vectors of any instruction set.
+    pub(crate) const SQUARE: usize = 16;
 
     /// The picture of `h` x `w` pixels whose padding begins `offset` elements into the arena. Like a halo, the
     /// padding must keep what it holds (zeros, or the byte that stands for zero), so nothing else may share its place.
@@ -240,17 +253,35 @@ impl Image {
         assert!(h > 0 && w > 0, "an empty picture: {h}x{w}");
         let Padding { top, left, bottom, right } = padding;
         checked_end(offset, [padded(h, top, bottom), padded(w, left, right), Some(Image::CHANNELS)]);
-        Image { offset, h, w, padding, levels: None }
+        Image { offset, h, w, padding, pixels: Pixels::Single }
     }
 
     /// The same picture with its colours stored as bytes, as they are after `affine` of pictures in [0, 1].
     pub fn bytes(self, affine: &Affine) -> Image {
-        Image { levels: Some(Levels::of(affine)), ..self }
+        Image { pixels: Pixels::Bytes(Levels::of(affine)), ..self }
+    }
+
+    /// The same picture in squares of 2x2 pixels, as Winograd's algorithm reads it.
+    ///
+    /// # Panics
+    /// Where it ends beyond the address space.
+    pub fn squares(self) -> Image {
+        let image = Image { pixels: Pixels::Squares, ..self };
+        checked_end(self.offset, [image.lines(), image.columns(), image.words()].map(Some));
+        image
+    }
+
+    /// What bytes stand for, where colours are stored as bytes.
+    pub(crate) fn levels(&self) -> Option<&Levels> {
+        match &self.pixels {
+            Pixels::Bytes(levels) => Some(levels),
+            _ => None,
+        }
     }
 
     /// What the bytes of each channel stand for, where colours are stored as bytes.
     pub(crate) fn channels(&self) -> Option<Vec<Channel>> {
-        let Levels { step, zero } = self.levels?;
+        let Levels { step, zero } = *self.levels()?;
         Some(step.into_iter().zip(zero).map(|(step, zero)| Channel { step, zero }).collect())
     }
 
@@ -269,7 +300,7 @@ impl Image {
     /// Words that the picture takes in the arena.
     #[allow(clippy::len_without_is_empty)] // a picture is never empty
     pub fn len(&self) -> usize {
-        self.padded_h() * self.pitch()
+        self.lines() * self.pitch()
     }
 
     pub(crate) fn padded_h(&self) -> usize {
@@ -280,13 +311,28 @@ impl Image {
         self.padding.left + self.w + self.padding.right
     }
 
-    /// Words of a pixel.
+    /// Words of a pixel, or of a square.
     pub(crate) fn words(&self) -> usize {
-        if self.levels.is_some() { 1 } else { Image::CHANNELS }
+        match self.pixels {
+            Pixels::Single => Image::CHANNELS,
+            Pixels::Bytes(_) => 1,
+            Pixels::Squares => Image::SQUARE,
+        }
     }
 
+    /// Rows of pixels, or of squares.
+    pub(crate) fn lines(&self) -> usize {
+        if self.pixels == Pixels::Squares { self.padded_h().div_ceil(2) } else { self.padded_h() }
+    }
+
+    /// Columns of pixels, or of squares.
+    pub(crate) fn columns(&self) -> usize {
+        if self.pixels == Pixels::Squares { self.padded_w().div_ceil(2) } else { self.padded_w() }
+    }
+
+    /// Words from a row of pixels, or of squares, to the next.
     pub(crate) fn pitch(&self) -> usize {
-        self.padded_w() * self.words()
+        self.columns() * self.words()
     }
 
     pub(crate) fn range(&self) -> Range<usize> {

@@ -53,6 +53,16 @@ impl Problem {
             Step::ConvImage { image, stride, branch } => {
                 convs(picture(image), core::slice::from_ref(branch), *stride)
             }
+            Step::WinogradImage { image, filter, output, .. } => {
+                let [_, oc] = filter.channels();
+                let [_, h, w] = output.shape();
+                Problem {
+                    input: picture(image),
+                    window: Some(([7; 2], 2)),
+                    oc: Some(oc),
+                    multiply_adds: 7 * 7 * Image::CHANNELS * oc * h * w,
+                }
+            }
             Step::Conv { input, branches } => convs(input.shape(), branches, 1),
             Step::WinogradInput { input, .. } => {
                 Problem { window: Some(([3; 2], 1)), ..plain(input.shape()) }

@@ -16,14 +16,14 @@ use crate::convert::Conversion;
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::lrn::LrnRow;
-use crate::map::{Element, Image, Map};
+use crate::map::{Element, Image, Map, Pixels};
 use crate::matrix::MatrixConv;
 use crate::norm::NormBlock;
 use crate::pool::{MeanBlock, Pool, PoolRow};
 use crate::problem::{Problem, StepInfo};
 use crate::team::{Member, Team};
 use crate::times::Clock;
-use crate::winograd::{InputTransform, Products, TransformedFilter, TransformedMap};
+use crate::winograd::{ImageProducts, InputTransform, Products, TransformedFilter, TransformedMap};
 
 /// What a network does to its input picture first: `x * scale + offset` for each of red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,6 +69,17 @@ pub enum Step<'a> {
         stride: usize,
         /// Filter and output.
         branch: Branch<'a>,
+    },
+    /// Convolution of the picture, in squares, by Winograd's algorithm.
+    WinogradImage {
+        /// What to read.
+        image: Image,
+        /// What to convolve with.
+        filter: TransformedFilter,
+        /// Where the result goes.
+        output: Map,
+        /// Whether negative results become zero.
+        relu: bool,
     },
     /// Convolutions with stride 1 of one map, zero-padded by half the filter's size.
     Conv {
@@ -147,6 +158,7 @@ enum Ready {
     Convert { image: Image, affine: Affine },
     Conv(Conv),
     MatrixConv(MatrixConv),
+    WinogradImage(ImageProducts),
     WinogradInput(InputTransform),
     WinogradOutput(Products),
     MaxPool { input: Map, output: Map, pool: Pool },
@@ -304,7 +316,7 @@ impl Program {
                 Ready::Convert { image, affine }
             }
             Step::ConvImage { image, stride, branch } => match kernels.matrix {
-                Some(matrix) if image.levels.is_some() => {
+                Some(matrix) if image.levels().is_some() => {
                     self.matrix(MatrixConv::over_image(matrix, image, stride, branch))
                 }
                 _ => Ready::Conv(Conv::over_image(kernels, image, stride, branch)),
@@ -315,6 +327,12 @@ impl Program {
                 }
                 _ => Ready::Conv(Conv::over_map(kernels, input, &branches)),
             },
+            Step::WinogradImage { image, filter, output, relu } => {
+                floats(output);
+                let products = ImageProducts::new(kernels, image, (filter, output, relu));
+                self.scratch_len = self.scratch_len.max(products.scratch_len(kernels));
+                Ready::WinogradImage(products)
+            }
             Step::WinogradInput { input, tiles } => {
                 blocked(input);
                 floats(input);
@@ -322,8 +340,9 @@ impl Program {
             }
             Step::WinogradOutput { tiles, filter, output, relu } => {
                 floats(output);
-                self.scratch_len = self.scratch_len.max(Products::scratch_len(kernels));
-                Ready::WinogradOutput(Products::new(self.kernels, tiles, (filter, output, relu)))
+                let products = Products::new(kernels, tiles, (filter, output, relu));
+                self.scratch_len = self.scratch_len.max(products.scratch_len(kernels));
+                Ready::WinogradOutput(products)
             }
             Step::MaxPool { input, output, size, stride, before } => {
                 blocked(input);
@@ -619,7 +638,7 @@ fn next_id() -> u64 {
 
 /// Rows that a conversion writes: the padding of bytes is not zero, so it is written too.
 fn converted_rows(image: &Image) -> usize {
-    if image.levels.is_some() { image.padded_h() } else { image.h }
+    if image.levels().is_some() { image.padded_h() } else { image.h }
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
@@ -709,7 +728,11 @@ impl Shared<'_> {
             Ready::Convert { image, affine } => {
                 let from = &self.images[group.first_image * self.image_len..][..self.image_len];
                 let rows = item * CONVERT_ROWS..((item + 1) * CONVERT_ROWS).min(converted_rows(image));
-                let convert = if image.levels.is_some() { kernels.convert_to_bytes } else { kernels.convert };
+                let convert = match image.pixels {
+                    Pixels::Single => kernels.convert,
+                    Pixels::Bytes(_) => kernels.convert_to_bytes,
+                    Pixels::Squares => kernels.convert_to_squares,
+                };
                 // SAFETY: see above.
                 unsafe { convert(&Conversion { image, affine, from, slot, rows }) }
             }
@@ -717,6 +740,10 @@ impl Shared<'_> {
             Ready::Conv(conv) => unsafe { conv.run((slot, group.members > 1), item) },
             // SAFETY: see above.
             Ready::WinogradInput(transform) => unsafe { transform.run(kernels, group, item) },
+            // SAFETY: see above.
+            Ready::WinogradImage(products) => unsafe {
+                products.run(kernels, (group, self.scratch(member)), item);
+            },
             // SAFETY: see above.
             Ready::MatrixConv(conv) => unsafe { conv.run((group, self.scratch(member)), item) },
             // SAFETY: see above.
@@ -836,6 +863,7 @@ impl Ready {
             Ready::Convert { image, .. } => converted_rows(image).div_ceil(CONVERT_ROWS),
             Ready::Conv(conv) => conv.items(),
             Ready::MatrixConv(conv) => conv.items(group),
+            Ready::WinogradImage(products) => products.items(),
             Ready::WinogradInput(transform) => transform.items(),
             Ready::WinogradOutput(products) => products.items(),
             Ready::MaxPool { output, .. } => {
@@ -857,6 +885,7 @@ impl Ready {
             Ready::MatrixConv(conv) => conv.name(),
             Ready::WinogradInput(_) => "winograd_input",
             Ready::WinogradOutput(_) => "winograd_4x4_3x3",
+            Ready::WinogradImage(_) => "winograd_4x4_4x4",
             Ready::MaxPool { .. } => "max_pool",
             Ready::Lrn { .. } => "lrn",
             Ready::GlobalMean { .. } => "global_mean",
@@ -898,6 +927,7 @@ impl Ready {
             Ready::Convert { .. } => Vec::new(),
             Ready::Conv(conv) => vec![conv.reads()],
             Ready::MatrixConv(conv) => vec![conv.reads()],
+            Ready::WinogradImage(products) => vec![products.reads()],
             Ready::WinogradInput(transform) => vec![transform.reads()],
             Ready::WinogradOutput(products) => vec![products.tiles().range()],
             Ready::MaxPool { input, .. } | Ready::Lrn { input, .. } | Ready::GlobalMean { input, .. } => {
@@ -914,6 +944,7 @@ impl Ready {
             Ready::MatrixConv(conv) => conv.writes().to_vec(),
             Ready::WinogradInput(transform) => vec![transform.tiles().range()],
             Ready::WinogradOutput(products) => vec![products.writes()],
+            Ready::WinogradImage(products) => vec![products.writes()],
             Ready::MaxPool { output, .. } | Ready::Lrn { output, .. } | Ready::GlobalMean { output, .. } => {
                 vec![output.range()]
             }

@@ -10,81 +10,136 @@
 //! the usual 0, +-1, +-2: the powers that the result is summed with are the same, those of the input are smaller.
 
 mod filter;
+mod image;
 mod input;
 mod products;
 mod tiles;
 
 pub use filter::TransformedFilter;
 pub(crate) use filter::{FilterPanel, TapRows, filter_panel, tap_rows};
+pub(crate) use image::{ImageProducts, image_row};
 pub(crate) use input::{InputRow, InputTransform, gradient_row, input_row};
 pub(crate) use products::{OutputRow, Products, output_row};
 pub use tiles::TransformedMap;
 
+use crate::map::Image;
 use crate::simd::Simd;
 
 /// Rows and columns of pixels that a tile computes.
 const OUT: usize = 4;
-/// Rows and columns of pixels that a tile reads.
-const IN: usize = 6;
-pub(crate) const POINTS: usize = IN * IN;
+/// Rows and columns of pixels that a tile of a map reads, where filters have three taps either way.
+pub(crate) const WINDOW: usize = 6;
+/// Rows and columns of squares that a tile of the picture reads, where filters have four taps either way.
+pub(crate) const IMAGE_WINDOW: usize = 7;
+/// Points of a tile of a map.
+pub(crate) const POINTS: usize = WINDOW * WINDOW;
 
-/// `f(points) = G f` for a filter of three taps: each row evaluates it at a point, divided by the product of the
+/// All points but infinity.
+const FINITE: [f64; IMAGE_WINDOW - 1] = [0.0, 1.0, -1.0, 0.5, -2.0, 2.0];
+
+/// `f(points) = G f` for a filter of so many taps: each row evaluates it at a point, divided by the product of the
 /// distances to the other points.
-const FILTER: [[f64; 3]; IN] = [
-    [1.0, 0.0, 0.0],
-    [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0],
-    [-1.0 / 3.0, 1.0 / 3.0, -1.0 / 3.0],
-    [-16.0 / 15.0, -8.0 / 15.0, -4.0 / 15.0],
-    [1.0 / 15.0, -2.0 / 15.0, 4.0 / 15.0],
-    [0.0, 0.0, 1.0],
-];
+const fn filter_transform<const TAPS: usize, const N: usize>() -> [[f64; TAPS]; N] {
+    let mut rows = [[0.0; TAPS]; N];
+    let mut point = 0;
+    while point < N - 1 {
+        let (mut distances, mut other) = (1.0, 0);
+        while other < N - 1 {
+            if other != point {
+                distances *= FINITE[point] - FINITE[other];
+            }
+            other += 1;
+        }
+        let (mut power, mut tap) = (1.0, 0);
+        while tap < TAPS {
+            rows[point][tap] = power / distances;
+            power *= FINITE[point];
+            tap += 1;
+        }
+        point += 1;
+    }
+    rows[N - 1][TAPS - 1] = 1.0;
+    rows
+}
 
-/// Six numbers of the input, evaluated at the points.
+/// Six or seven numbers of the input, evaluated at as many points.
 #[inline(always)]
-fn input_transform<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN] {
+fn input_transform<S: Simd, const N: usize>(simd: S, d: [S::V; N]) -> [S::V; N] {
     let splat = |x| simd.splat(x);
-    let p = simd.sub(d[3], d[1]);
-    let q = simd.sub(d[4], d[2]);
-    [
-        simd.mul_add(p, splat(1.5), simd.add(simd.sub(d[0], d[2]), q)),
-        simd.mul_add(simd.add(d[2], d[3]), splat(1.5), simd.add(p, q)),
-        simd.mul_add(simd.sub(d[3], d[2]), splat(1.5), simd.sub(q, p)),
-        simd.mul_add(p, splat(2.0), q),
-        simd.mul_add(p, splat(-0.5), q),
-        simd.mul_add(q, splat(1.5), simd.sub(simd.sub(d[5], d[3]), p)),
-    ]
+    let mut points = d;
+    if N == WINDOW {
+        let p = simd.sub(d[3], d[1]);
+        let q = simd.sub(d[4], d[2]);
+        points[0] = simd.mul_add(p, splat(1.5), simd.add(simd.sub(d[0], d[2]), q));
+        points[1] = simd.mul_add(simd.add(d[2], d[3]), splat(1.5), simd.add(p, q));
+        points[2] = simd.mul_add(simd.sub(d[3], d[2]), splat(1.5), simd.sub(q, p));
+        points[3] = simd.mul_add(p, splat(2.0), q);
+        points[4] = simd.mul_add(p, splat(-0.5), q);
+        points[5] = simd.mul_add(q, splat(1.5), simd.sub(simd.sub(d[5], d[3]), p));
+    } else {
+        // The factor `x - 1/2`, which all points but 1/2 have in common.
+        let half = |i: usize| simd.mul_add(d[i - 1], splat(-0.5), d[i]);
+        let (a, b, c, d1, e, f) = (half(1), half(2), half(3), half(4), half(5), half(6));
+        let (odd, even) = (simd.mul_add(c, splat(-4.0), e), simd.mul_add(b, splat(-4.0), d1));
+        let (odd_2, even_2) = (simd.sub(e, c), simd.sub(d1, b));
+        points[0] = simd.mul_add(a, splat(4.0), simd.mul_add(c, splat(-5.0), e));
+        points[1] = simd.add(odd, even);
+        points[2] = simd.sub(odd, even);
+        points[3] = simd.mul_add(d[1], splat(4.0), simd.mul_add(d[3], splat(-5.0), d[5]));
+        points[4] = simd.mul_add(even_2, splat(-2.0), odd_2);
+        points[5] = simd.mul_add(even_2, splat(2.0), odd_2);
+        points[6] = simd.mul_add(b, splat(4.0), simd.mul_add(d1, splat(-5.0), f));
+    }
+    points
 }
 
 /// Four numbers of the result from the products at the points.
 #[inline(always)]
-fn output_transform<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
+fn output_transform<S: Simd, const N: usize>(simd: S, m: [S::V; N]) -> [S::V; OUT] {
     let splat = |x| simd.splat(x);
     let sum = simd.add(m[1], m[2]);
     let difference = simd.sub(m[1], m[2]);
-    [
-        simd.add(simd.add(m[0], sum), simd.add(m[3], m[4])),
-        simd.mul_add(m[4], splat(-2.0), simd.mul_add(m[3], splat(0.5), difference)),
-        simd.mul_add(m[4], splat(4.0), simd.mul_add(m[3], splat(0.25), sum)),
-        simd.mul_add(m[4], splat(-8.0), simd.mul_add(m[3], splat(0.125), simd.add(difference, m[5]))),
-    ]
+    if N == WINDOW {
+        [
+            simd.add(simd.add(m[0], sum), simd.add(m[3], m[4])),
+            simd.mul_add(m[4], splat(-2.0), simd.mul_add(m[3], splat(0.5), difference)),
+            simd.mul_add(m[4], splat(4.0), simd.mul_add(m[3], splat(0.25), sum)),
+            simd.mul_add(m[4], splat(-8.0), simd.mul_add(m[3], splat(0.125), simd.add(difference, m[5]))),
+        ]
+    } else {
+        let sum_2 = simd.add(m[5], m[4]);
+        let difference_2 = simd.sub(m[5], m[4]);
+        let last = simd.add(difference, m[N - 1]);
+        [
+            simd.add(simd.add(m[0], sum), simd.add(m[3], sum_2)),
+            simd.mul_add(difference_2, splat(2.0), simd.mul_add(m[3], splat(0.5), difference)),
+            simd.mul_add(sum_2, splat(4.0), simd.mul_add(m[3], splat(0.25), sum)),
+            simd.mul_add(difference_2, splat(8.0), simd.mul_add(m[3], splat(0.125), last)),
+        ]
+    }
 }
 
 /// The first four numbers, of the gradient of the result, evaluated at the points: what [`output_transform`] does, the other way.
 #[inline(always)]
-fn gradient_transform<S: Simd>(simd: S, g: [S::V; IN]) -> [S::V; IN] {
+fn gradient_transform<S: Simd, const N: usize>(simd: S, g: [S::V; N]) -> [S::V; N] {
     let splat = |x| simd.splat(x);
     let even = simd.add(g[0], g[2]);
     let odd = simd.add(g[1], g[3]);
     let half = simd.mul_add(g[2], splat(0.25), simd.mul_add(g[1], splat(0.5), g[0]));
     let two = simd.mul_add(g[2], splat(4.0), simd.mul_add(g[1], splat(-2.0), g[0]));
-    [
-        g[0],
-        simd.add(even, odd),
-        simd.sub(even, odd),
-        simd.mul_add(g[3], splat(0.125), half),
-        simd.mul_add(g[3], splat(-8.0), two),
-        g[3],
-    ]
+    let mut points = g;
+    points[1] = simd.add(even, odd);
+    points[2] = simd.sub(even, odd);
+    points[5] = g[3];
+    points[3] = simd.mul_add(g[3], splat(0.125), half);
+    points[4] = simd.mul_add(g[3], splat(-8.0), two);
+    points
+}
+
+/// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of the picture, with this stride, is done by Winograd's
+/// algorithm rather than directly.
+pub fn pays_for_image([kh, kw, ic, oc]: [usize; 4], stride: usize) -> bool {
+    ([kh, kw], stride) == ([7, 7], 2) && ic == Image::CHANNELS && oc >= 32
 }
 
 /// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of a map of `[h, w]` is done by Winograd's algorithm rather than

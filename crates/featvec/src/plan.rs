@@ -201,7 +201,7 @@ impl<'a> Layer<'a> {
     /// The convolution with the filter's `shape` over a map of `size`.
     fn new(
         (numbers, epsilon): (&'a ConvVariables, f32),
-        (shape, size): ([usize; 4], [usize; 2]),
+        (&Conv { shape, stride, .. }, size): (&Conv, [usize; 2]),
         mode: Mode,
         (kernels, rounding): (&Kernels, Option<&[f32]>),
     ) -> Layer<'a> {
@@ -213,10 +213,16 @@ impl<'a> Layer<'a> {
         let mut layer = Layer { shape, folded: numbers.fold(epsilon), beta: None, transformed: None };
         if let Some(rounding) = rounding {
             layer.folded.bias.iter_mut().zip(rounding).for_each(|(bias, rounding)| *bias -= rounding);
-        } else if winograd::pays(shape, size) {
-            layer.transformed = Some(TransformedFilter::new(kernels, layer.filter()));
-            layer.folded.weights = Vec::new();
+            return layer;
         }
+        layer.transformed = if winograd::pays(shape, size) {
+            Some(TransformedFilter::new(kernels, layer.filter()))
+        } else if winograd::pays_for_image(shape, stride) {
+            Some(TransformedFilter::of_image(kernels, layer.filter()))
+        } else {
+            return layer;
+        };
+        layer.folded.weights = Vec::new();
         layer
     }
 
@@ -246,7 +252,7 @@ fn layers<'a>(
         } {
             let numbers = (&variables.convs[index], variables.epsilon);
             let rounding = calibration.map(|calibration| calibration.rounding_bias(index));
-            done.push((index, Layer::new(numbers, (conv.shape, *size), request.mode, (kernels, rounding))));
+            done.push((index, Layer::new(numbers, (conv, *size), request.mode, (kernels, rounding))));
         }
         done
     };
@@ -363,15 +369,22 @@ impl<'a> Planner<'a> {
         let (rows, columns) = (variant.conv_extent(conv, h), variant.conv_extent(conv, w));
         let padding =
             Padding { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
-        let offset = self.arena.take(Image::new(0, h, w, padding).len());
-        let affine = self.variables.affine;
-        let mut image = Image::new(offset, h, w, padding);
-        if self.calibration.is_some() {
-            image = image.bytes(&affine);
-        }
+        let (affine, layer) = (self.variables.affine, self.layer());
+        let place = |offset| {
+            let image = Image::new(offset, h, w, padding);
+            match (self.calibration, &layer.transformed) {
+                (Some(_), _) => image.bytes(&affine),
+                (None, Some(_)) => image.squares(),
+                (None, None) => image,
+            }
+        };
+        let len = place(0).len();
+        let image = place(self.arena.take(len));
         self.program.push(vec![Step::Convert { image, affine }]);
-        let layer = self.layer();
-        self.program.push(vec![Step::ConvImage { image, stride: conv.stride, branch: layer.branch(output) }]);
+        self.program.push(vec![match &layer.transformed {
+            Some(filter) => Step::WinogradImage { image, filter: filter.clone(), output, relu: true },
+            None => Step::ConvImage { image, stride: conv.stride, branch: layer.branch(output) },
+        }]);
         self.batch_norm(&[(&layer, output)]);
     }
 

@@ -5,7 +5,7 @@ use crate::conv::{Branch, Conv, Filter, LINE};
 use crate::convert::Conversion;
 use crate::group::Group;
 use crate::kernels::Kernels;
-use crate::map::{Image, checked_end};
+use crate::map::{Image, Pixels, checked_end};
 use crate::maps::Maps;
 use crate::program::Affine;
 use crate::team::Team;
@@ -47,7 +47,7 @@ impl ImageConvolution {
         assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
         assert!(kh <= image.padded_h() && kw <= image.padded_w(), "a filter larger than the picture");
         assert!(stride > 0, "a filter that does not move");
-        let image = Image { offset: 0, levels: None, ..image };
+        let image = Image { offset: 0, pixels: Pixels::Single, ..image };
         let weights = vec![0.0; checked_end(0, shape.map(Some))];
         let pictures = Aligned::zeroed(0);
         ImageConvolution { kernels, image, shape, stride, affine, weights, pictures, images: 0 }

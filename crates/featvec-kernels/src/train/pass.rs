@@ -134,7 +134,8 @@ fn run_winograd(
 
     let tiles_len = parts.iter().map(|(transform, _)| transform.tiles().len()).max().unwrap_or(0);
     let tiles_len = tiles_len.next_multiple_of(LINE);
-    let step = tiles_len + Products::scratch_len(kernels).next_multiple_of(LINE);
+    let sums_len = parts.iter().map(|(_, products)| products.scratch_len(kernels)).max().unwrap_or(0);
+    let step = tiles_len + sums_len.next_multiple_of(LINE);
     let room = checked_end(0, [Some(step), Some(team.members())]);
     let own = Strided { first: scratch.take(room).as_mut_ptr(), step };
     let (from, to) = (Strided::inputs(input), Strided::outputs(output));

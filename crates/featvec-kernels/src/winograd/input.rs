@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::tiles::TransformedMap;
-use super::{IN, OUT, gradient_transform, input_transform};
+use super::{OUT, WINDOW, gradient_transform, input_transform};
 use crate::group::Group;
 use crate::kernels::Kernels;
 use crate::map::Map;
@@ -82,15 +82,15 @@ impl InputTransform {
 /// One block of channels of one row of tiles to be transformed.
 pub(crate) struct InputRow {
     /// The first pixel of the first tile's window.
-    input: *const f32,
-    pitch: usize,
+    pub(super) input: *const f32,
+    pub(super) pitch: usize,
     /// Rows and columns of pixels that can be read from there.
-    rows: usize,
-    columns: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
     /// The first tile's first point.
-    tiles: *mut f32,
-    point_step: usize,
-    count: usize,
+    pub(super) tiles: *mut f32,
+    pub(super) point_step: usize,
+    pub(super) count: usize,
 }
 
 /// Windows of 6x6 pixels to 36 points; pixels beyond the halo count as zero.
@@ -100,7 +100,7 @@ pub(crate) struct InputRow {
 #[inline(always)]
 pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
     // SAFETY: forwarded to the caller.
-    unsafe { transform_row::<S, IN>(simd, row) }
+    unsafe { transform_row::<S, WINDOW, WINDOW>(simd, row, S::LANES) }
 }
 
 /// Tiles of 4x4 pixels of the gradient of the output to 36 points; pixels outside the map count as zero.
@@ -110,58 +110,62 @@ pub(crate) unsafe fn input_row<S: Simd>(simd: S, row: &InputRow) {
 #[inline(always)]
 pub(crate) unsafe fn gradient_row<S: Simd>(simd: S, row: &InputRow) {
     // SAFETY: forwarded to the caller.
-    unsafe { transform_row::<S, OUT>(simd, row) }
+    unsafe { transform_row::<S, OUT, WINDOW>(simd, row, S::LANES) }
 }
 
 /// The first `SIDE` numbers of a line, evaluated at the points: those of the input, or those of the gradient of the output.
 // No function as an argument: what is called through one is compiled without the instruction set.
 #[inline(always)]
-fn transform<S: Simd, const SIDE: usize>(simd: S, line: [S::V; IN]) -> [S::V; IN] {
-    if SIDE == IN { input_transform(simd, line) } else { gradient_transform(simd, line) }
+fn transform<S: Simd, const SIDE: usize, const N: usize>(simd: S, line: [S::V; N]) -> [S::V; N] {
+    if SIDE == N { input_transform(simd, line) } else { gradient_transform(simd, line) }
 }
 
-/// Windows of `SIDE` x `SIDE` pixels, four pixels apart, to 36 points.
+/// Windows of `SIDE` x `SIDE` pixels of `pixel` elements, four pixels apart, to `N` x `N` points.
 ///
 /// # Safety
 /// As [`input_row`].
 #[inline(always)]
 // Indices, not iterators, as in `conv::accumulate`.
 #[allow(clippy::needless_range_loop)]
-unsafe fn transform_row<S: Simd, const SIDE: usize>(simd: S, row: &InputRow) {
+pub(super) unsafe fn transform_row<S: Simd, const SIDE: usize, const N: usize>(
+    simd: S,
+    row: &InputRow,
+    pixel: usize,
+) {
     let zero = simd.splat(0.0);
     for tile in 0..row.count {
         let column = tile * OUT;
         let columns = row.columns - column;
-        let mut half = [[zero; IN]; IN];
+        let mut half = [[zero; N]; N];
         for y in 0..SIDE {
             if y >= row.rows {
                 break;
             }
-            let mut window = [zero; IN];
+            let mut window = [zero; N];
             // SAFETY: row `y` and the columns below `columns` can be read (contract).
             unsafe {
-                let line = row.input.add(y * row.pitch + column * S::LANES);
+                let line = row.input.add(y * row.pitch + column * pixel);
                 if columns >= SIDE {
                     for x in 0..SIDE {
-                        window[x] = simd.load(line.add(x * S::LANES));
+                        window[x] = simd.load(line.add(x * pixel));
                     }
                 } else {
                     for x in 0..SIDE {
                         if x < columns {
-                            window[x] = simd.load(line.add(x * S::LANES));
+                            window[x] = simd.load(line.add(x * pixel));
                         }
                     }
                 }
             }
-            let line = transform::<S, SIDE>(simd, window);
-            for x in 0..IN {
+            let line = transform::<S, SIDE, N>(simd, window);
+            for x in 0..N {
                 half[x][y] = line[x];
             }
         }
-        for x in 0..IN {
-            let points = transform::<S, SIDE>(simd, half[x]);
-            for y in 0..IN {
-                let to = row.tiles.wrapping_add(tile * S::LANES + (y * IN + x) * row.point_step);
+        for x in 0..N {
+            let points = transform::<S, SIDE, N>(simd, half[x]);
+            for y in 0..N {
+                let to = row.tiles.wrapping_add(tile * S::LANES + (y * N + x) * row.point_step);
                 // The points are too many places for the processor to see by itself where it goes.
                 prefetch::near(to.wrapping_add(2 * S::LANES));
                 // SAFETY: point `y, x` of a tile that can be written (contract).

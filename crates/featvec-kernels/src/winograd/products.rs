@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::filter::TransformedFilter;
 use super::tiles::TransformedMap;
-use super::{IN, OUT, POINTS, output_transform};
+use super::{OUT, WINDOW, output_transform};
 use crate::conv::{LINE, MAX_ROWS, MAX_VECTORS, Tile};
 use crate::group::Group;
 use crate::kernels::Kernels;
@@ -39,14 +39,15 @@ impl Products {
             "a map in blocks of another instruction set"
         );
         assert_eq!(
-            tiles.blocks * tiles.lanes,
-            filter.depth,
-            "the filter reads other channels than the tiles have"
+            [tiles.depth, tiles.window + 1 - OUT],
+            [filter.depth, filter.taps],
+            "the filter reads other channels than the tiles have, or other windows"
         );
         assert_eq!([oc, h, w], [filter.channels[1], tiles.h, tiles.w], "the output map does not fit");
         assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
         let panels = panels(kernels, filter.vectors).collect();
-        let segments = (0..tiles.blocks).map(|block| block * tiles.block_step()).collect();
+        let place = |channel| channel / tiles.lanes * tiles.block_step() + channel % tiles.lanes;
+        let segments = (0..tiles.depth).step_by(tiles.segment).map(place).collect();
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
         Products { tiles, filter, output, floor, panels, segments }
     }
@@ -69,8 +70,8 @@ impl Products {
     }
 
     /// Elements that a member needs for itself.
-    pub(crate) fn scratch_len(kernels: &Kernels) -> usize {
-        POINTS * Products::sums_step(kernels, HELD * kernels.tiles.rows())
+    pub(crate) fn scratch_len(&self, kernels: &Kernels) -> usize {
+        self.tiles.points() * Products::sums_step(kernels, HELD * kernels.tiles.rows())
     }
 
     /// Computes one item for all images of `group`.
@@ -80,6 +81,21 @@ impl Products {
     /// writes the tiles or touches the channels of this item's outputs meanwhile; `scratch` holds
     /// [`Products::scratch_len`] elements that nobody else touches.
     pub(crate) unsafe fn run(&self, kernels: &Kernels, (group, scratch): (Group, *mut f32), item: usize) {
+        // SAFETY: forwarded to the caller.
+        unsafe { self.run_from(kernels, (group, scratch), item, self.tiles.rows.start) }
+    }
+
+    /// Computes one item where the tiles are those from the row `first_row` on.
+    ///
+    /// # Safety
+    /// As [`Products::run`].
+    pub(super) unsafe fn run_from(
+        &self,
+        kernels: &Kernels,
+        (group, scratch): (Group, *mut f32),
+        item: usize,
+        first_row: usize,
+    ) {
         let count = self.tiles.count() * group.images;
         let held = count.div_ceil(count.div_ceil(HELD * kernels.tiles.rows()));
         let mut start = 0;
@@ -88,7 +104,7 @@ impl Products {
             // SAFETY: forwarded to the caller.
             unsafe {
                 self.multiply(kernels, (group, scratch), (item, start..end));
-                self.transform(kernels, (group, scratch), (item, start..end));
+                self.transform(kernels, (group, scratch), (item, start..end), first_row);
             }
             start = end;
         }
@@ -109,12 +125,12 @@ impl Products {
         let point_step = Products::sums_step(kernels, range.len());
         // As few micro-kernels as cover the tiles, and all of nearly the same height.
         let rows = range.len().div_ceil(range.len().div_ceil(kernels.tiles.rows()));
-        let packed = POINTS * depth * panel.start * lanes;
+        let packed = self.tiles.points() * depth * panel.start * lanes;
         let run = kernels.tiles.run;
         let mut tile = Tile {
             rows: [core::ptr::null(); MAX_ROWS],
             segments: &self.segments,
-            depth: lanes,
+            depth: self.tiles.segment,
             panel: core::ptr::null(),
             next_panel: core::ptr::null(),
             rows_ahead: 0,
@@ -123,7 +139,7 @@ impl Products {
             floor: f32::NEG_INFINITY,
             outputs: [[core::ptr::null_mut(); MAX_ROWS]; MAX_VECTORS],
         };
-        for point in 0..POINTS {
+        for point in 0..self.tiles.points() {
             tile.panel = self.filter.packed[packed + point * depth * width..].as_ptr();
             // The first tiles ask for the filter of the next point, each for a part of it.
             tile.next_panel = tile.panel.wrapping_add(depth * width);
@@ -158,8 +174,11 @@ impl Products {
         kernels: &Kernels,
         (group, scratch): (Group, *mut f32),
         (item, range): (usize, Range<usize>),
+        first_row: usize,
     ) {
         let lanes = kernels.lanes();
+        let transform =
+            if self.tiles.window == WINDOW { kernels.winograd_output } else { kernels.winograd_image_output };
         let panel = &self.panels[item];
         let (tiles, output) = (&self.tiles, &self.output);
         let point_step = Products::sums_step(kernels, range.len());
@@ -168,13 +187,13 @@ impl Products {
             let (image, tile) = (start / tiles.count(), start % tiles.count());
             let (row, column) = (tile / tiles.columns(), tile % tiles.columns());
             let count = (tiles.columns() - column).min(range.end - start);
-            let (y, x) = ((tiles.rows.start + row) * OUT, column * OUT);
+            let (y, x) = ((first_row + row) * OUT, column * OUT);
             for (v, block) in panel.clone().enumerate() {
                 let to = output.origin(block) + y * output.pitch() + x * lanes;
                 // SAFETY: the processor has the instruction set; the sums were written by `multiply`; the pixels are
                 // inside the map, and this item's alone (contract).
                 unsafe {
-                    (kernels.winograd_output)(&OutputRow {
+                    transform(&OutputRow {
                         sums: scratch.add((v * range.len() + start - range.start) * lanes),
                         point_step,
                         count,
@@ -215,27 +234,27 @@ pub(crate) struct OutputRow {
     columns: usize,
 }
 
-/// 36 sums to 4x4 pixels.
+/// `N` x `N` sums to 4x4 pixels.
 ///
 /// # Safety
 /// `count` vectors can be read at each point, and one at `bias`; the tiles' pixels inside the map can be written.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
+pub(crate) unsafe fn output_row<S: Simd, const N: usize>(simd: S, row: &OutputRow) {
     let zero = simd.splat(0.0);
     let floor = simd.splat(row.floor);
     // SAFETY: contract.
     let bias = unsafe { simd.load(row.bias) };
     for tile in 0..row.count {
-        let mut half = [[zero; IN]; OUT];
-        for x in 0..IN {
-            let mut column = [zero; IN];
-            for y in 0..IN {
+        let mut half = [[zero; N]; OUT];
+        for x in 0..N {
+            let mut column = [zero; N];
+            for y in 0..N {
                 // SAFETY: one of the 36 points (contract).
                 column[y] =
-                    unsafe { simd.load(row.sums.add((y * IN + x) * row.point_step + tile * S::LANES)) };
+                    unsafe { simd.load(row.sums.add((y * N + x) * row.point_step + tile * S::LANES)) };
             }
-            let column = output_transform(simd, column);
+            let column = output_transform::<S, N>(simd, column);
             for y in 0..OUT {
                 half[y][x] = column[y];
             }
@@ -245,7 +264,7 @@ pub(crate) unsafe fn output_row<S: Simd>(simd: S, row: &OutputRow) {
             if y >= row.rows {
                 break;
             }
-            let line = output_transform(simd, half[y]);
+            let line = output_transform::<S, N>(simd, half[y]);
             for x in 0..OUT {
                 if x < columns {
                     // SAFETY: a pixel inside the map (contract).

@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::{OUT, POINTS};
-use crate::map::{Element, Map, checked_end};
+use super::{IMAGE_WINDOW, OUT, WINDOW};
+use crate::map::{Element, Image, Map, checked_end};
 
 /// A map transformed for a 3x3 convolution, in the arena, or some rows of tiles of it:
 /// `[36][c / lanes][images][tiles][lanes]`, with a vector between one point and the next.
@@ -16,6 +16,11 @@ pub struct TransformedMap {
     pub(super) w: usize,
     pub(super) rows: Range<usize>,
     images: usize,
+    /// Rows and columns of pixels, or of squares, that a tile reads.
+    pub(super) window: usize,
+    /// Numbers of a point of a tile, one for each channel, in segments of as many as follow each other.
+    pub(super) depth: usize,
+    pub(super) segment: usize,
 }
 
 impl TransformedMap {
@@ -33,16 +38,58 @@ impl TransformedMap {
         let inside = !rows.is_empty() && rows.end <= TransformedMap::rows_of(h);
         assert!(inside && images > 0, "no rows of tiles, or rows outside the map");
         assert_eq!(map.element(), Element::F32, "bytes where `f32` are expected");
-        let tiles = TransformedMap { offset, lanes: map.lanes(), blocks: map.blocks(), h, w, rows, images };
-        let vectors = tiles.count().checked_mul(images).and_then(|count| count.checked_add(1));
-        checked_end(offset, [Some(POINTS), Some(tiles.blocks), vectors, Some(tiles.lanes)]);
-        tiles
+        let (lanes, blocks, depth) = (map.lanes(), map.blocks(), map.blocks() * map.lanes());
+        let tiles = TransformedMap {
+            offset,
+            lanes,
+            blocks,
+            h,
+            w,
+            rows,
+            images,
+            window: WINDOW,
+            depth,
+            segment: lanes,
+        };
+        tiles.checked()
+    }
+
+    /// A row of tiles of the picture in squares, for an output of `[h, w]`, at the beginning of memory of its own.
+    pub(super) fn of_image(lanes: usize, [h, w]: [usize; 2]) -> TransformedMap {
+        let depth = 4 * Image::CHANNELS;
+        let tiles = TransformedMap {
+            offset: 0,
+            lanes,
+            blocks: depth.div_ceil(lanes),
+            h,
+            w,
+            rows: 0..1,
+            images: 1,
+            window: IMAGE_WINDOW,
+            depth,
+            // Four divides the lanes of every instruction set.
+            segment: if depth <= lanes { depth } else { 4 },
+        };
+        tiles.checked()
+    }
+
+    /// # Panics
+    /// Where the tiles end beyond the address space.
+    fn checked(self) -> TransformedMap {
+        let vectors = self.count().checked_mul(self.images).and_then(|count| count.checked_add(1));
+        checked_end(self.offset, [Some(self.points()), Some(self.blocks), vectors, Some(self.lanes)]);
+        self
     }
 
     /// Elements that the tiles take in the arena.
     #[allow(clippy::len_without_is_empty)] // there are always tiles
     pub fn len(&self) -> usize {
-        POINTS * self.point_step()
+        self.points() * self.point_step()
+    }
+
+    /// Points of a tile.
+    pub(super) fn points(&self) -> usize {
+        self.window.pow(2)
     }
 
     pub(crate) fn range(&self) -> Range<usize> {

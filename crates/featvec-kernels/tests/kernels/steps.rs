@@ -261,6 +261,47 @@ fn convolutions_of_the_picture() {
 }
 
 #[test]
+fn convolutions_of_the_picture_by_winograds_algorithm() {
+    for kernels in Kernels::present() {
+        // Even and odd sizes of TensorFlow's padding and of Caffe's, so that the picture begins at either pixel of a square
+        // and ends at either; outputs that end inside a tile and at its end; a single pixel.
+        for (h, w, before, after, oc) in [
+            (224, 20, [2, 2], [3, 3], 64),
+            (33, 32, [3, 2], [3, 3], 33),
+            (31, 47, [3, 3], [3, 3], 7),
+            (1, 2, [3, 3], [3, 2], 16),
+            (36, 1, [3, 3], [2, 3], 50),
+        ] {
+            let mut numbers = Numbers(h as u64 + 5 * w as u64);
+            let padding = Padding { top: before[0], left: before[1], bottom: after[0], right: after[1] };
+            let shape = ConvShape { input: [h, w, 3], filter: [7, 7, 3, oc], stride: 2, padding };
+            let [oh, ow, _] = shape.output();
+            let image = Image::new(0, h, w, padding).squares();
+            let output = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [oc, oh, ow], 1);
+            let (weights, bias) = (numbers.take(7 * 7 * 3 * oc), numbers.take(oc));
+            let filter = Filter { weights: &weights, bias: &bias, shape: shape.filter };
+            let filter = TransformedFilter::of_image(kernels, filter);
+            let affine = Affine { scale: [2.0, 0.5, 4.0], offset: [-1.0, 0.25, 0.0] };
+            let mut program = Program::new(kernels);
+            program.push(vec![Step::Convert { image, affine }]);
+            program.push(vec![Step::WinogradImage { image, filter, output, relu: true }]);
+            program.push(vec![Step::Store { map: output, output: 0 }]);
+            let picture = numbers.take(h * w * 3);
+            let got = run(&program, 2, &picture, oh * ow * oc);
+            let scaled: Vec<f32> = picture
+                .iter()
+                .enumerate()
+                .map(|(i, x)| x * affine.scale[i % 3] + affine.offset[i % 3])
+                .collect();
+            let expected: Vec<f64> =
+                reference::conv(&shape, &scaled, &weights, &bias).iter().map(|x| x.max(0.0)).collect();
+            let worst = worst(&got, &expected);
+            assert!(worst <= winograd_tolerance(7 * 7 * 3), "{kernels:?} {shape:?}: {worst:e}");
+        }
+    }
+}
+
+#[test]
 fn max_pools_leave_out_what_is_not_there() {
     for kernels in Kernels::present() {
         // size, stride, rows and columns before, output size: SAME, Caffe's rounding up, and an odd one out
@@ -475,6 +516,36 @@ fn late_products_are_of_maps_transformed_for_the_group() {
     let filter = TransformedFilter::new(kernels, filter);
     let output = Map::new(split, kernels.lanes(), [8, 4, 4], 0);
     program.push(vec![Step::WinogradOutput { tiles, filter, output, relu: true }]);
+}
+
+/// A program with the first convolution of a picture of 9x9 pixels, whose output has `output` rows.
+fn image_products(image: Image, output: usize) {
+    let kernels = Kernels::best();
+    let map = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [32, output, 5], 0);
+    let (weights, bias) = (vec![0.0; 7 * 7 * 3 * 32], vec![0.0; 32]);
+    let filter = Filter { weights: &weights, bias: &bias, shape: [7, 7, 3, 32] };
+    let filter = TransformedFilter::of_image(kernels, filter);
+    Program::new(kernels).push(vec![Step::WinogradImage { image, filter, output: map, relu: true }]);
+}
+
+#[test]
+fn pictures_have_as_much_padding_as_the_output_reads() {
+    let padding = Padding { top: 3, left: 3, bottom: 3, right: 3 };
+    image_products(Image::new(0, 9, 9, padding).squares(), 5);
+}
+
+#[test]
+#[should_panic(expected = "the picture's padding is too thin")]
+fn outputs_that_read_beyond_the_padding_are_refused() {
+    let padding = Padding { top: 3, left: 3, bottom: 3, right: 3 };
+    image_products(Image::new(0, 9, 9, padding).squares(), 6);
+}
+
+#[test]
+#[should_panic(expected = "a picture that does not lie in squares")]
+fn pictures_to_be_transformed_lie_in_squares() {
+    let padding = Padding { top: 3, left: 3, bottom: 3, right: 3 };
+    image_products(Image::new(0, 9, 9, padding), 5);
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! The first convolution: 7x7 pixels of the picture, with stride 2.
+//!
+//! Where the picture lies in squares of 2x2 pixels, that is a convolution of 4x4 squares of twelve numbers, with stride 1,
+//! whose eighth row and column of taps are zero. F(4x4, 4x4), at one point more, 2, multiplies a quarter as often as the direct
+//! way. So few channels are transformed in no time: an item is a row of tiles, from the picture to the output.
+
+use core::ops::Range;
+
+use super::filter::TransformedFilter;
+use super::input::{InputRow, transform_row};
+use super::products::Products;
+use super::tiles::TransformedMap;
+use super::{IMAGE_WINDOW, OUT};
+use crate::conv::LINE;
+use crate::group::Group;
+use crate::kernels::Kernels;
+use crate::map::{Image, Map, Pixels};
+use crate::simd::Simd;
+
+/// Windows of 7x7 squares to 49 points; squares beyond the picture's padding count as zero.
+///
+/// # Safety
+/// As [`input_row`](super::input_row).
+#[inline(always)]
+pub(crate) unsafe fn image_row<S: Simd>(simd: S, row: &InputRow) {
+    // SAFETY: forwarded to the caller.
+    unsafe { transform_row::<S, IMAGE_WINDOW, IMAGE_WINDOW>(simd, row, Image::SQUARE) }
+}
+
+/// The convolution made ready to run.
+pub(crate) struct ImageProducts {
+    image: Image,
+    /// Of one row of tiles, in memory of the member's own.
+    products: Products,
+}
+
+impl ImageProducts {
+    /// # Panics
+    /// Where picture, filter and output do not fit together.
+    pub(crate) fn new(
+        kernels: &Kernels,
+        image: Image,
+        (filter, output, relu): (TransformedFilter, Map, bool),
+    ) -> ImageProducts {
+        let [_, h, w] = output.shape();
+        assert!(image.pixels == Pixels::Squares, "a picture that does not lie in squares");
+        // The last row and column of taps are zero, so their squares may be missing.
+        let reach = |out: usize| out.checked_mul(2).and_then(|last| last.checked_add(5));
+        let fits = |out, len| reach(out).is_some_and(|reach| reach <= len);
+        assert!(fits(h, image.padded_h()) && fits(w, image.padded_w()), "the picture's padding is too thin");
+        let tiles = TransformedMap::of_image(kernels.lanes(), [h, w]);
+        ImageProducts { image, products: Products::new(kernels, tiles, (filter, output, relu)) }
+    }
+
+    pub(crate) fn reads(&self) -> Range<usize> {
+        self.image.range()
+    }
+
+    pub(crate) fn writes(&self) -> Range<usize> {
+        self.products.writes()
+    }
+
+    pub(crate) fn items(&self) -> usize {
+        self.products.tiles().h.div_ceil(OUT)
+    }
+
+    /// Elements that a member needs for itself.
+    pub(crate) fn scratch_len(&self, kernels: &Kernels) -> usize {
+        self.products.tiles().len().next_multiple_of(LINE) + self.products.scratch_len(kernels)
+    }
+
+    /// Computes one row of tiles of the first image of `group`.
+    ///
+    /// # Safety
+    /// `kernels` are those that the filter was packed for; picture and output lie inside the group's slot; nobody writes the
+    /// picture or touches this item's rows of the output meanwhile; `scratch` holds
+    /// [`scratch_len`](ImageProducts::scratch_len) elements that nobody else touches.
+    pub(crate) unsafe fn run(&self, kernels: &Kernels, (group, scratch): (Group, *mut f32), item: usize) {
+        let (image, tiles) = (&self.image, self.products.tiles());
+        let first = item * OUT;
+        for block in 0..tiles.blocks {
+            // SAFETY: the processor has the instruction set (`kernels` proves it); `rows` and `columns` end with the picture's
+            // padding; the tiles are in memory of the caller's own.
+            unsafe {
+                (kernels.winograd_image)(&InputRow {
+                    input: group.first.at(image.offset + first * image.pitch() + block * tiles.lanes),
+                    pitch: image.pitch(),
+                    rows: image.lines() - first,
+                    columns: image.columns(),
+                    tiles: scratch.wrapping_add(block * tiles.block_step()),
+                    point_step: tiles.point_step(),
+                    count: tiles.columns(),
+                });
+            }
+        }
+        let own = Group::new((scratch, scratch), usize::MAX).first;
+        let group = Group { tiles: own, images: 1, ..group };
+        let sums = scratch.wrapping_add(tiles.len().next_multiple_of(LINE));
+        for panel in 0..self.products.items() {
+            // SAFETY: the tiles have just been transformed; and forwarded to the caller.
+            unsafe { self.products.run_from(kernels, (group, sums), panel, item) };
+        }
+    }
+}
