@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use crate::arena::Aligned;
 use crate::conv::{Branch, Columns, Output, Panel, panels};
-use crate::group::Group;
+use crate::group::{Group, Slot};
 use crate::map::{Element, Image, Map, checked_end};
 use crate::program::Program;
 use crate::quantize::Channel;
@@ -78,13 +78,21 @@ pub(crate) struct RunOutput {
 enum Input {
     Map(Map),
     Image(Image),
+    /// The picture in squares of 2x2 pixels, over which a filter with stride 2 steps one by one: four of them fill a register's
+    /// row, where seven pixels leave more than half of it empty.
+    Squares(Image),
 }
+
+/// Bytes of a pixel of the picture, of a pair of them, and of a square.
+const IMAGE_PIXEL: usize = 4;
+const PAIR: usize = 2 * IMAGE_PIXEL;
+const SQUARE: usize = 2 * PAIR;
 
 /// A convolution made ready to run.
 pub(crate) struct MatrixConv {
     matrix: &'static Matrix,
     input: Input,
-    /// Rows and columns of the filter.
+    /// Rows and columns of the filter, in pixels of the input, or in squares.
     size: [usize; 2],
     stride: usize,
     h: usize,
@@ -140,7 +148,8 @@ impl MatrixConv {
         let [_, h, w] = branch.output.shape();
         image.check(&branch, stride);
         let bytes = image.channels().expect("a picture in bytes");
-        MatrixConv::new(matrix, (Input::Image(image), stride, &bytes), &[branch], [h, w])
+        let input = if stride == 2 { Input::Squares(image) } else { Input::Image(image) };
+        MatrixConv::new(matrix, (input, stride, &bytes), &[branch], [h, w])
     }
 
     fn new(
@@ -150,9 +159,11 @@ impl MatrixConv {
         [h, w]: [usize; 2],
     ) -> MatrixConv {
         let columns = Columns::new(branches, LANES, Some(bytes), [h, w]);
-        let [kh, kw, ic, _] = branches[0].filter.shape;
+        let [filter_h, filter_w, ic, _] = branches[0].filter.shape;
+        let squares = matches!(input, Input::Squares(_));
+        let [kh, kw] = [filter_h, filter_w].map(|len| if squares { len.div_ceil(2) } else { len });
         // One output has no next one.
-        let stride = if [h, w] == [1, 1] { 1 } else { stride };
+        let stride = if squares || [h, w] == [1, 1] { 1 } else { stride };
         // Bytes of a pixel and of a row, and how many times 64 channels are gathered apart. Pixels of many channels would
         // be so far from each other that they push each other out of the cache.
         let (pixel, row, chunks) = match &input {
@@ -162,7 +173,8 @@ impl MatrixConv {
                     if kw == 1 { (ROW_BYTES, channels.div_ceil(ROW_BYTES)) } else { (channels, 1) };
                 (pixel, (w + kw - 1) * pixel, chunks)
             }
-            Input::Image(image) => (size_of::<u32>(), image.padded_w() * size_of::<u32>(), 1),
+            Input::Image(image) => (IMAGE_PIXEL, image.padded_w() * IMAGE_PIXEL, 1),
+            Input::Squares(_) => (SQUARE, (w + kw - 1) * SQUARE, 1),
         };
         let max_rows = (GATHERED_BYTES / chunks / (row * stride)).saturating_sub(kh).max(1);
         let most = max_rows.min(h * Program::GROUP);
@@ -179,8 +191,14 @@ impl MatrixConv {
                 for start in (0..kw * pixel).step_by(ROW_BYTES) {
                     steps.push(chunk * chunk_bytes + ky * row + start);
                     depth.extend((start..start + ROW_BYTES).map(|byte| {
-                        let (kx, channel) = (byte / pixel, chunk * pixel + byte % pixel);
-                        (kx < kw && channel < ic).then_some((ky * kw + kx) * ic + channel)
+                        let (y, x, channel) = if squares {
+                            let (row, column) = (byte % SQUARE / PAIR, byte % PAIR / IMAGE_PIXEL);
+                            (2 * ky + row, 2 * (byte / SQUARE) + column, byte % IMAGE_PIXEL)
+                        } else {
+                            (ky, byte / pixel, chunk * pixel + byte % pixel)
+                        };
+                        let inside = y < filter_h && x < filter_w && channel < ic;
+                        inside.then_some((y * filter_w + x) * ic + channel)
                     }));
                 }
             }
@@ -231,7 +249,7 @@ impl MatrixConv {
     pub(crate) fn reads(&self) -> Range<usize> {
         match &self.input {
             Input::Map(map) => map.range(),
-            Input::Image(image) => image.range(),
+            Input::Image(image) | Input::Squares(image) => image.range(),
         }
     }
 
@@ -351,32 +369,65 @@ impl MatrixConv {
     /// # Safety
     /// As [`MatrixConv::run`].
     unsafe fn gather(&self, group: Group, rows: Range<usize>, to: *mut u8) {
-        let [kh, kw] = self.size;
+        let [kh, _] = self.size;
         for Strip { first, count, start } in self.strips(rows) {
             let slot = group.slot(first / self.h);
             let y = first % self.h * self.stride;
             for row in 0..(count - 1) * self.stride + kh {
                 let to = to.wrapping_add(start + row * self.row);
-                match &self.input {
-                    Input::Map(map) => {
-                        let corner = map.origin(0) - kh / 2 * map.pitch() - kw / 2 * map.words();
-                        let corner = corner + (y + row) * map.pitch();
-                        for block in 0..map.blocks() {
-                            let channel = block * map.lanes();
-                            let (chunk, channel) = (channel / self.pixel, channel % self.pixel);
-                            let from: *const Block = slot.at(corner + block * map.plane()).cast();
-                            let to = to.wrapping_add(chunk * self.chunk_bytes + channel);
-                            for x in 0..self.w + kw - 1 {
-                                // SAFETY: a pixel of the block or of the border, and its place.
-                                unsafe { to.add(x * self.pixel).cast::<Block>().write(from.add(x).read()) };
-                            }
+                // SAFETY: a row that the filter reads, and its place; and forwarded to the caller.
+                unsafe {
+                    match &self.input {
+                        Input::Map(map) => self.gather_pixels(map, slot, y + row, to),
+                        Input::Image(image) => {
+                            let from = slot.at(image.offset + (y + row) * image.pitch()).cast::<u8>();
+                            from.copy_to_nonoverlapping(to, self.row);
                         }
+                        Input::Squares(image) => self.gather_squares(image, slot, y + row, to),
                     }
-                    Input::Image(image) => {
-                        let from: *const u8 = slot.at(image.offset + (y + row) * image.pitch()).cast();
-                        // SAFETY: a row of the picture with its padding, and its place.
-                        unsafe { from.copy_to_nonoverlapping(to, self.row) };
-                    }
+                }
+            }
+        }
+    }
+
+    /// Gathers the row `y` of the map, counted from the first that the filter reads.
+    ///
+    /// # Safety
+    /// The row lies in `slot`, and [`chunk_bytes`](MatrixConv::chunk_bytes) apart there is place for its channels at `to`.
+    unsafe fn gather_pixels(&self, map: &Map, slot: Slot, y: usize, to: *mut u8) {
+        let [kh, kw] = self.size;
+        let corner = map.origin(0) - kh / 2 * map.pitch() - kw / 2 * map.words() + y * map.pitch();
+        for block in 0..map.blocks() {
+            let channel = block * map.lanes();
+            let (chunk, channel) = (channel / self.pixel, channel % self.pixel);
+            let from: *const Block = slot.at(corner + block * map.plane()).cast();
+            let to = to.wrapping_add(chunk * self.chunk_bytes + channel);
+            for x in 0..self.w + kw - 1 {
+                // SAFETY: a pixel of the block or of the border, and its place.
+                unsafe { to.add(x * self.pixel).cast::<Block>().write(from.add(x).read()) };
+            }
+        }
+    }
+
+    /// Gathers the row `y` of squares. No weight meets what the filter does not reach, so the last square may lack its right
+    /// pixels, and the last row its lower ones.
+    ///
+    /// # Safety
+    /// The row lies in `slot`, and there is place for it at `to`.
+    unsafe fn gather_squares(&self, image: &Image, slot: Slot, y: usize, to: *mut u8) {
+        let columns = image.padded_w().min(self.row / PAIR);
+        for row in 0..2.min(image.padded_h() - 2 * y) {
+            let from = slot.at(image.offset + (2 * y + row) * image.pitch()).cast::<u8>();
+            let to = to.wrapping_add(row * PAIR);
+            // SAFETY: pixels of the padded picture, and their places.
+            unsafe {
+                for x in 0..columns / 2 {
+                    let pair = from.add(x * PAIR).cast::<[u8; PAIR]>().read();
+                    to.add(x * SQUARE).cast::<[u8; PAIR]>().write(pair);
+                }
+                if columns % 2 == 1 {
+                    let last = from.add((columns - 1) * IMAGE_PIXEL).cast::<[u8; IMAGE_PIXEL]>().read();
+                    to.add(columns / 2 * SQUARE).cast::<[u8; IMAGE_PIXEL]>().write(last);
                 }
             }
         }

@@ -183,9 +183,14 @@ fn groups_of_images_get_the_bytes_of_single_ones() {
 #[test]
 fn convolutions_of_the_picture_as_bytes() {
     for kernels in Kernels::present() {
-        for (h, w, size, stride, oc) in
-            [(1, 1, 1, 1, 3), (33, 20, 7, 2, 64), (12, 31, 3, 2, 17), (9, 9, 7, 1, 33), (81, 85, 7, 2, 64)]
-        {
+        for (h, w, size, stride, oc) in [
+            (1, 1, 1, 1, 3),
+            (33, 20, 7, 2, 64),
+            (12, 31, 3, 2, 17),
+            (9, 9, 7, 1, 33),
+            (81, 85, 7, 2, 64),
+            (2, 1, 7, 2, 16),
+        ] {
             let mut numbers = Numbers(h as u64 + 7);
             let before = (size - 1) / 2;
             let padding = Padding { top: before, left: before, bottom: size / 2, right: size / 2 };
