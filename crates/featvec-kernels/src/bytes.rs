@@ -2,12 +2,14 @@
 //! to `f32`. All instruction sets give the same bytes: sums are exact integers, and every operation on `f32` is rounded
 //! by itself.
 
+use core::mem::MaybeUninit;
+
 use crate::conv::{Tile, accumulate};
 use crate::convert::{Conversion, STRIP};
 use crate::group::Slot;
 use crate::lrn::LrnRow;
 use crate::map::{Image, Map};
-use crate::pool::PoolRow;
+use crate::pool::{Pool, PoolRow};
 use crate::simd::Dot;
 
 /// [`Dot::PIXEL`] of bytes.
@@ -72,31 +74,74 @@ pub(crate) fn to_byte(x: f32) -> u8 {
 /// A pixel of a block.
 type Pixel = [u8; Map::BYTE_LANES];
 
-/// Maximum over windows, as [`max_pool_row`](crate::pool::max_pool_row).
+/// Columns of a map that are pooled at a time.
+const POOL_COLUMNS: usize = 128;
+
+/// Maximum over windows, as [`max_pool_row`](crate::pool::max_pool_row): first over the rows, then over the columns.
 ///
 /// # Safety
 /// The rows named can be read and the output row be written.
+#[inline(always)]
 pub(crate) unsafe fn max_pool_row(row: &PoolRow) {
-    let [a, b, c] = row.lines();
-    // SAFETY: pixel `x` of the rows named, for those that the window has (contract).
-    let column = |x: usize| unsafe {
-        let at = |line: *const f32| *line.cast::<Pixel>().add(x);
-        larger(larger(at(a), at(b)), at(c))
-    };
-    for x in 0..row.output_w {
-        let [left, middle, right] = row.columns(x);
-        let max = larger(larger(column(left), column(middle)), column(right));
-        // SAFETY: the caller vouches for the output row.
-        unsafe { *row.output.cast::<Pixel>().add(x) = max };
+    let lines = row.lines().map(|line| line.cast::<Pixel>());
+    let Pool { size, stride, before: [_, left] } = row.pool;
+    let mut columns = [MaybeUninit::<Pixel>::uninit(); POOL_COLUMNS];
+    let strip = (POOL_COLUMNS - size) / stride + 1;
+    for first in (0..row.output_w).step_by(strip) {
+        let count = strip.min(row.output_w - first);
+        // The first window begins `left` columns outside the map. Those are zero, which changes no maximum.
+        let start = first * stride;
+        let before = left.saturating_sub(start);
+        let wanted = (count - 1) * stride + size;
+        let end = wanted.min(row.input_w + left - start);
+        for column in (0..before).chain(end..wanted) {
+            columns[column].write([0; Map::BYTE_LANES]);
+        }
+        let columns = columns.as_mut_ptr().cast::<Pixel>();
+        let output = row.output.cast::<Pixel>().wrapping_add(first);
+        // SAFETY: pixels of the rows named, for columns inside the map, and of the output row (contract).
+        unsafe {
+            let lines = lines.map(|line| line.add(start + before - left));
+            largest(lines, 1, columns.add(before), end - before);
+            let windows = [0, 1.min(size - 1), size - 1].map(|column| columns.cast_const().add(column));
+            largest(windows, stride, output, count);
+        }
     }
 }
 
+/// The maximum of three pixels for each of `count` pixels: `step` pixels apart where they are read.
+///
+/// # Safety
+/// The pixels can be read, and `count` be written.
 #[inline(always)]
-fn larger(mut a: Pixel, b: Pixel) -> Pixel {
-    for (a, b) in a.iter_mut().zip(b) {
-        *a = (*a).max(b);
+unsafe fn largest(from: [*const Pixel; 3], step: usize, to: *mut Pixel, count: usize) {
+    let mut x = 0;
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        while step == 1 && x + 2 <= count {
+            largest_of_three::<{ 2 * Map::BYTE_LANES }>(from.map(|from| from.add(x)), to.add(x));
+            x += 2;
+        }
+        while x < count {
+            largest_of_three::<{ Map::BYTE_LANES }>(from.map(|from| from.add(x * step)), to.add(x));
+            x += 1;
+        }
     }
-    a
+}
+
+/// # Safety
+/// `N` bytes can be read at each of `from`, and written at `to`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // as in `conv::accumulate`
+unsafe fn largest_of_three<const N: usize>(from: [*const Pixel; 3], to: *mut Pixel) {
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        let [mut a, b, c] = from.map(|from| from.cast::<[u8; N]>().read());
+        for i in 0..N {
+            a[i] = a[i].max(b[i]).max(c[i]);
+        }
+        to.cast::<[u8; N]>().write(a);
+    }
 }
 
 /// Local response normalisation, as [`lrn_row`](crate::lrn::lrn_row), from bytes `steps[0]` apart to bytes `steps[1]`
@@ -213,17 +258,32 @@ pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
         };
         row.fill(padding);
         let Some(y) = y.checked_sub(image.padding.top).filter(|y| *y < image.h) else { continue };
-        let source = &from[y * width..(y + 1) * width];
-        let words = row[image.padding.left..][..image.w].chunks_mut(STRIP / Image::CHANNELS);
-        for (words, x) in words.zip(source.chunks(STRIP)) {
-            let (mut strip, mut bytes) = ([0.0; STRIP], [0; STRIP]);
-            strip[..x.len()].copy_from_slice(x);
-            for i in 0..STRIP {
-                bytes[i] = u32::from(to_byte(strip[i] * scale[i] + offset[i]));
-            }
-            for (word, [red, green, blue]) in words.iter_mut().zip(bytes.as_chunks().0) {
-                *word = u32::to_le(red | green << 8 | blue << 16);
-            }
+        let (strips, rest) = from[y * width..(y + 1) * width].as_chunks::<STRIP>();
+        let words = &mut row[image.padding.left..][..image.w];
+        let (word_strips, word_rest) = words.as_chunks_mut::<{ STRIP / Image::CHANNELS }>();
+        for (words, x) in word_strips.iter_mut().zip(strips) {
+            *words = words_of(x, &scale, &offset);
         }
+        let mut last = [0.0; STRIP];
+        last[..rest.len()].copy_from_slice(rest);
+        word_rest.copy_from_slice(&words_of(&last, &scale, &offset)[..word_rest.len()]);
     }
+}
+
+/// The colours of a strip as bytes, a word a pixel.
+#[inline(always)]
+fn words_of(
+    strip: &[f32; STRIP],
+    scale: &[f32; STRIP],
+    offset: &[f32; STRIP],
+) -> [u32; STRIP / Image::CHANNELS] {
+    let mut bytes = [0; STRIP];
+    for i in 0..STRIP {
+        bytes[i] = u32::from(to_byte(strip[i] * scale[i] + offset[i]));
+    }
+    let mut words = [0; STRIP / Image::CHANNELS];
+    for (word, [red, green, blue]) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::to_le(red | green << 8 | blue << 16);
+    }
+    words
 }

@@ -38,6 +38,7 @@ pub struct Kernels {
     pub(crate) winograd_output: unsafe fn(&OutputRow),
     pub(crate) winograd_image_output: unsafe fn(&OutputRow),
     pub(crate) max_pool_row: unsafe fn(&PoolRow),
+    pub(crate) max_pool_bytes: unsafe fn(&PoolRow),
     pub(crate) mean_block: unsafe fn(&MeanBlock),
     pub(crate) lrn_row: unsafe fn(&LrnRow),
     pub(crate) batch_norm_block: unsafe fn(&NormBlock),
@@ -218,6 +219,11 @@ macro_rules! entry_points {
             unsafe { crate::pool::max_pool_row($simd { _proof: () }, row) }
         }
         $(#[$feature])*
+        unsafe fn max_pool_bytes(row: &crate::pool::PoolRow) {
+            // SAFETY: forwarded to the caller.
+            unsafe { crate::bytes::max_pool_row(row) }
+        }
+        $(#[$feature])*
         unsafe fn mean_block(block: &crate::pool::MeanBlock) {
             // SAFETY: forwarded to the caller.
             unsafe { crate::pool::mean_block($simd { _proof: () }, block) }
@@ -292,6 +298,7 @@ macro_rules! entry_points {
             winograd_output,
             winograd_image_output,
             max_pool_row,
+            max_pool_bytes,
             mean_block,
             lrn_row,
             batch_norm_block,

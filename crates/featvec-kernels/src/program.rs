@@ -758,7 +758,7 @@ impl Shared<'_> {
                 let [_, h, w] = input.shape();
                 let max_pool_row = match input.element() {
                     Element::F32 => kernels.max_pool_row,
-                    Element::U8 { .. } => bytes::max_pool_row,
+                    Element::U8 { .. } => kernels.max_pool_bytes,
                 };
                 for y in first..(first + band).min(oh) {
                     // SAFETY: see above.
