@@ -203,10 +203,10 @@ impl MatrixConv {
                 }
             }
         }
-        let panel_len = steps.len() * 2 * REGISTER;
-        let mut panels = panels(&columns.outputs, 2, 0);
-        panels.iter_mut().zip(0..).for_each(|(panel, index)| panel.packed = index * panel_len);
-        let mut weights = Aligned::zeroed(checked_end(0, [panels.len(), panel_len].map(Some)));
+        // All bytes go through a ReLU, so that all panels but the last have two vectors.
+        let vector_len = steps.len() * REGISTER;
+        let panels = panels(&columns.outputs, 2, vector_len);
+        let mut weights = Aligned::zeroed(checked_end(0, [panels.len(), 2, vector_len].map(Some)));
         for panel in &panels {
             for (step, rows) in depth.chunks_exact(ROW_BYTES).enumerate() {
                 for (half, vector) in panel.outputs.clone().enumerate() {
@@ -260,8 +260,13 @@ impl MatrixConv {
     /// Elements that a member needs for itself.
     pub(crate) fn scratch_len(&self) -> usize {
         // The positions of a block that are not wanted are read all the same, and registers to their end.
-        let beyond = PANEL * self.pixel * self.stride + ROW_BYTES;
+        let beyond = PANEL * self.step() + ROW_BYTES;
         2 * SUMS + (self.gathered + beyond).div_ceil(size_of::<f32>())
+    }
+
+    /// Bytes from a position to the next.
+    fn step(&self) -> usize {
+        self.pixel * self.stride
     }
 
     /// Parts of the rows, and of the panels, that the work on `group` is cut in.
@@ -311,8 +316,8 @@ impl MatrixConv {
                     for first in (0..span.positions).step_by(2 * height) {
                         let sums = scratch.wrapping_add(index % 2 * SUMS);
                         (self.matrix.product)(&Product {
-                            from: gathered.wrapping_add(span.start + first * self.pixel * self.stride),
-                            pixel: self.pixel * self.stride,
+                            from: gathered.wrapping_add(span.start + first * self.step()),
+                            pixel: self.step(),
                             rows: height,
                             steps: &self.steps,
                             panel: self.weights[panel.packed..].as_ptr().cast(),
