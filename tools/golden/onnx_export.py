@@ -31,7 +31,7 @@ def shared(name):
 def run(folder, module, images, signature="default", endpoints=("default",), size=None):
     """The outputs of the exported module, by name."""
     path = os.path.join(folder, "model.onnx")
-    command = [FEATVEC, "export", "-q", "--module", shared(module), "--format", "onnx", "-o", path]
+    command = [FEATVEC, "export", "-q", "--overwrite", "--module", shared(module), "--format", "onnx", "-o", path]
     command += ["--signature", signature] + [arg for name in endpoints for arg in ("--endpoint", name)]
     command += ["--size", size] if size else []
     subprocess.run(command, check=True)

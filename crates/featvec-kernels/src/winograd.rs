@@ -8,6 +8,8 @@
 //!
 //! The points at which the polynomials are evaluated are 0, 1, -1, 1/2, -2 and infinity. In `f32` they lose less than
 //! the usual 0, +-1, +-2: the powers that the result is summed with are the same, those of the input are smaller.
+//!
+//! The first convolution, of the picture, is F(4x4, 4x4), with 49 points: `image.rs`.
 
 mod filter;
 mod image;
@@ -34,26 +36,29 @@ pub(crate) const IMAGE_WINDOW: usize = 7;
 /// Points of a tile of a map.
 pub(crate) const POINTS: usize = WINDOW * WINDOW;
 
-/// All points but infinity.
-const FINITE: [f64; IMAGE_WINDOW - 1] = [0.0, 1.0, -1.0, 0.5, -2.0, 2.0];
+/// The points of windows of `n` numbers, but for infinity.
+const fn finite_points(n: usize) -> &'static [f64] {
+    if n == WINDOW { &[0.0, 1.0, -1.0, 0.5, -2.0] } else { &[0.0, 1.0, -1.0, 0.375, -2.0, 2.0] }
+}
 
 /// `f(points) = G f` for a filter of so many taps: each row evaluates it at a point, divided by the product of the
 /// distances to the other points.
 const fn filter_transform<const TAPS: usize, const N: usize>() -> [[f64; TAPS]; N] {
+    let points = finite_points(N);
     let mut rows = [[0.0; TAPS]; N];
     let mut point = 0;
     while point < N - 1 {
         let (mut distances, mut other) = (1.0, 0);
         while other < N - 1 {
             if other != point {
-                distances *= FINITE[point] - FINITE[other];
+                distances *= points[point] - points[other];
             }
             other += 1;
         }
         let (mut power, mut tap) = (1.0, 0);
         while tap < TAPS {
             rows[point][tap] = power / distances;
-            power *= FINITE[point];
+            power *= points[point];
             tap += 1;
         }
         point += 1;
@@ -77,18 +82,20 @@ fn input_transform<S: Simd, const N: usize>(simd: S, d: [S::V; N]) -> [S::V; N] 
         points[4] = simd.mul_add(p, splat(-0.5), q);
         points[5] = simd.mul_add(q, splat(1.5), simd.sub(simd.sub(d[5], d[3]), p));
     } else {
-        // The factor `x - 1/2`, which all points but 1/2 have in common.
-        let half = |i: usize| simd.mul_add(d[i - 1], splat(-0.5), d[i]);
-        let (a, b, c, d1, e, f) = (half(1), half(2), half(3), half(4), half(5), half(6));
-        let (odd, even) = (simd.mul_add(c, splat(-4.0), e), simd.mul_add(b, splat(-4.0), d1));
-        let (odd_2, even_2) = (simd.sub(e, c), simd.sub(d1, b));
-        points[0] = simd.mul_add(a, splat(4.0), simd.mul_add(c, splat(-5.0), e));
+        // All points but 3/8 have the factor `x - 3/8` in common.
+        let mut e = d;
+        for i in 1..N {
+            e[i] = simd.mul_add(d[i - 1], splat(-0.375), d[i]);
+        }
+        let [even, odd] = [simd.mul_add(e[2], splat(-4.0), e[4]), simd.mul_add(e[3], splat(-4.0), e[5])];
         points[1] = simd.add(odd, even);
         points[2] = simd.sub(odd, even);
+        let [even, odd] = [simd.sub(e[4], e[2]), simd.sub(e[5], e[3])];
+        points[4] = simd.mul_add(even, splat(-2.0), odd);
+        points[5] = simd.mul_add(even, splat(2.0), odd);
+        points[0] = simd.mul_add(e[1], splat(4.0), simd.mul_add(e[3], splat(-5.0), e[5]));
         points[3] = simd.mul_add(d[1], splat(4.0), simd.mul_add(d[3], splat(-5.0), d[5]));
-        points[4] = simd.mul_add(even_2, splat(-2.0), odd_2);
-        points[5] = simd.mul_add(even_2, splat(2.0), odd_2);
-        points[6] = simd.mul_add(b, splat(4.0), simd.mul_add(d1, splat(-5.0), f));
+        points[N - 1] = simd.mul_add(e[2], splat(4.0), simd.mul_add(e[4], splat(-5.0), e[N - 1]));
     }
     points
 }
@@ -112,9 +119,9 @@ fn output_transform<S: Simd, const N: usize>(simd: S, m: [S::V; N]) -> [S::V; OU
         let last = simd.add(difference, m[N - 1]);
         [
             simd.add(simd.add(m[0], sum), simd.add(m[3], sum_2)),
-            simd.mul_add(difference_2, splat(2.0), simd.mul_add(m[3], splat(0.5), difference)),
-            simd.mul_add(sum_2, splat(4.0), simd.mul_add(m[3], splat(0.25), sum)),
-            simd.mul_add(difference_2, splat(8.0), simd.mul_add(m[3], splat(0.125), last)),
+            simd.mul_add(difference_2, splat(2.0), simd.mul_add(m[3], splat(0.375), difference)),
+            simd.mul_add(sum_2, splat(4.0), simd.mul_add(m[3], splat(0.375 * 0.375), sum)),
+            simd.mul_add(difference_2, splat(8.0), simd.mul_add(m[3], splat(0.375 * 0.375 * 0.375), last)),
         ]
     }
 }

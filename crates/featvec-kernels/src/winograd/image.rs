@@ -1,8 +1,11 @@
 //! The first convolution: 7x7 pixels of the picture, with stride 2.
 //!
 //! Where the picture lies in squares of 2x2 pixels, that is a convolution of 4x4 squares of twelve numbers, with stride 1,
-//! whose eighth row and column of taps are zero. F(4x4, 4x4), at one point more, 2, multiplies a quarter as often as the direct
-//! way. So few channels are transformed in no time: an item is a row of tiles, from the picture to the output.
+//! whose eighth row and column of taps are zero. F(4x4, 4x4) multiplies a quarter as often as the direct way. So few channels
+//! are transformed in no time: an item is a row of tiles, from the picture to the output.
+//!
+//! Its points are 0, 1, -1, 3/8, -2, 2 and infinity: of those tried, the ones that lose least in `f32`, and 3/8 and its powers
+//! are exact.
 
 use core::ops::Range;
 
