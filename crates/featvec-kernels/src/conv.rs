@@ -453,7 +453,7 @@ impl Conv {
     ) -> Conv {
         let [kh, kw, ic, _] = branch.filter.shape;
         let [_, h, w] = branch.output.shape();
-        image.check(&branch, stride);
+        image.check([kh, kw, ic], [h, w], stride);
         assert!(image.pixels != Pixels::Squares, "a picture in squares, where single pixels are expected");
         let mut depth_rows = Vec::new();
         for tap in 0..kh * kw {

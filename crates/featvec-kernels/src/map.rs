@@ -2,7 +2,6 @@
 
 use core::ops::Range;
 
-use crate::conv::Branch;
 use crate::program::Affine;
 use crate::quantize::Channel;
 
@@ -286,10 +285,10 @@ impl Image {
     }
 
     /// # Panics
-    /// Where a convolution with `stride` does not fit the picture and its padding.
-    pub(crate) fn check(&self, branch: &Branch<'_>, stride: usize) {
-        let [kh, kw, ic, _] = branch.filter.shape;
-        let [_, h, w] = branch.output.shape();
+    /// Where a convolution by a filter of `[kh, kw, ic]` with `stride`, to an output of `[h, w]`, does not fit the picture
+    /// and its padding.
+    pub(crate) fn check(&self, [kh, kw, ic]: [usize; 3], [h, w]: [usize; 2], stride: usize) {
+        assert!(kh > 0 && kw > 0, "a filter without taps");
         assert_eq!(ic, Image::CHANNELS, "the filter reads other channels than a picture has");
         for (out, size, len) in [(h, kh, self.padded_h()), (w, kw, self.padded_w())] {
             let reach = (out - 1).checked_mul(stride).and_then(|last| last.checked_add(size));

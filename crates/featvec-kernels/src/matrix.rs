@@ -78,8 +78,8 @@ pub(crate) struct RunOutput {
 enum Input {
     Map(Map),
     Image(Image),
-    /// The picture in squares of 2x2 pixels, over which a filter with stride 2 steps one by one: four of them fill a register's
-    /// row, where seven pixels leave more than half of it empty.
+    /// The picture in squares of 2x2 pixels, over which a filter with stride 2 steps one by one: four of them fill a
+    /// register's row, where seven pixels leave more than half of it empty.
     Squares(Image),
 }
 
@@ -92,7 +92,7 @@ const SQUARE: usize = 2 * PAIR;
 pub(crate) struct MatrixConv {
     matrix: &'static Matrix,
     input: Input,
-    /// Rows and columns of the filter, in pixels of the input, or in squares.
+    /// Rows and columns of the filter, and how far it steps: in pixels of the input, or in squares.
     size: [usize; 2],
     stride: usize,
     h: usize,
@@ -145,8 +145,8 @@ impl MatrixConv {
         stride: usize,
         branch: Branch<'_>,
     ) -> MatrixConv {
-        let [_, h, w] = branch.output.shape();
-        image.check(&branch, stride);
+        let ([kh, kw, ic, _], [_, h, w]) = (branch.filter.shape, branch.output.shape());
+        image.check([kh, kw, ic], [h, w], stride);
         let bytes = image.channels().expect("a picture in bytes");
         let input = if stride == 2 { Input::Squares(image) } else { Input::Image(image) };
         MatrixConv::new(matrix, (input, stride, &bytes), &[branch], [h, w])
@@ -398,7 +398,7 @@ impl MatrixConv {
     /// Gathers the row `y` of the map, counted from the first that the filter reads.
     ///
     /// # Safety
-    /// The row lies in `slot`, and [`chunk_bytes`](MatrixConv::chunk_bytes) apart there is place for its channels at `to`.
+    /// The row lies in `slot`, and there is place for it at `to`, [`chunk_bytes`](MatrixConv::chunk_bytes) apart.
     unsafe fn gather_pixels(&self, map: &Map, slot: Slot, y: usize, to: *mut u8) {
         let [kh, kw] = self.size;
         let corner = map.origin(0) - kh / 2 * map.pitch() - kw / 2 * map.words() + y * map.pitch();
@@ -414,8 +414,8 @@ impl MatrixConv {
         }
     }
 
-    /// Gathers the row `y` of squares. No weight meets what the filter does not reach, so the last square may lack its right
-    /// pixels, and the last row its lower ones.
+    /// Gathers the row `y` of squares. No weight meets what the filter does not reach, so the last square may lack its
+    /// right pixels, and the last row its lower ones.
     ///
     /// # Safety
     /// The row lies in `slot`, and there is place for it at `to`.

@@ -70,13 +70,13 @@ pub enum Step<'a> {
         /// Filter and output.
         branch: Branch<'a>,
     },
-    /// Convolution of the picture, in squares, by Winograd's algorithm.
+    /// Convolution of the picture with stride 2 by Winograd's algorithm.
     WinogradImage {
-        /// What to read.
+        /// What to read, in [squares](Image::squares): with its padding at least `2 h + 5` rows and `2 w + 5` columns.
         image: Image,
-        /// What to convolve with.
+        /// What to convolve with: [`TransformedFilter::of_image`].
         filter: TransformedFilter,
-        /// Where the result goes.
+        /// Where the result goes: `[oc, h, w]`.
         output: Map,
         /// Whether negative results become zero.
         relu: bool,

@@ -33,12 +33,19 @@ const OUT: usize = 4;
 pub(crate) const WINDOW: usize = 6;
 /// Rows and columns of squares that a tile of the picture reads, where filters have four taps either way.
 pub(crate) const IMAGE_WINDOW: usize = 7;
+/// The filter over the picture: rows, columns and input channels; and its stride.
+const IMAGE_FILTER: [usize; 3] = [7, 7, Image::CHANNELS];
+const IMAGE_STRIDE: usize = 2;
 /// Points of a tile of a map.
 pub(crate) const POINTS: usize = WINDOW * WINDOW;
 
 /// The points of windows of `n` numbers, but for infinity.
 const fn finite_points(n: usize) -> &'static [f64] {
-    if n == WINDOW { &[0.0, 1.0, -1.0, 0.5, -2.0] } else { &[0.0, 1.0, -1.0, 0.375, -2.0, 2.0] }
+    match n {
+        WINDOW => &[0.0, 1.0, -1.0, 0.5, -2.0],
+        IMAGE_WINDOW => &[0.0, 1.0, -1.0, 0.375, -2.0, 2.0],
+        _ => panic!("no points for windows of this size"),
+    }
 }
 
 /// `f(points) = G f` for a filter of so many taps: each row evaluates it at a point, divided by the product of the
@@ -126,7 +133,8 @@ fn output_transform<S: Simd, const N: usize>(simd: S, m: [S::V; N]) -> [S::V; OU
     }
 }
 
-/// The first four numbers, of the gradient of the result, evaluated at the points: what [`output_transform`] does, the other way.
+/// The first four numbers, of the gradient of the result, evaluated at the six points of a map: what
+/// [`output_transform`] does, the other way.
 #[inline(always)]
 fn gradient_transform<S: Simd, const N: usize>(simd: S, g: [S::V; N]) -> [S::V; N] {
     let splat = |x| simd.splat(x);
@@ -146,7 +154,7 @@ fn gradient_transform<S: Simd, const N: usize>(simd: S, g: [S::V; N]) -> [S::V; 
 /// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of the picture, with this stride, is done by Winograd's
 /// algorithm rather than directly.
 pub fn pays_for_image([kh, kw, ic, oc]: [usize; 4], stride: usize) -> bool {
-    ([kh, kw], stride) == ([7, 7], 2) && ic == Image::CHANNELS && oc >= 32
+    ([kh, kw, ic], stride) == (IMAGE_FILTER, IMAGE_STRIDE) && oc >= 32
 }
 
 /// Whether a convolution with this filter, `[kh, kw, ic, oc]`, of a map of `[h, w]` is done by Winograd's algorithm rather than

@@ -104,7 +104,7 @@ pub struct Plan {
     pub output_shapes: Vec<Vec<usize>>,
 }
 
-/// Pictures beyond this number of pixels are refused: the widest maps of one take 160 bytes a pixel.
+/// Pictures beyond this number of pixels are refused: the widest maps of one take some 160 bytes a pixel.
 const MAX_PIXELS: usize = 1 << 24;
 
 /// Maps of at most so many pixels are kept for a group of images at a time: filters are larger than maps there.
@@ -198,7 +198,7 @@ struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    /// The convolution with the filter's `shape` over a map of `size`.
+    /// The convolution over a map of `size`.
     fn new(
         (numbers, epsilon): (&'a ConvVariables, f32),
         (&Conv { shape, stride, .. }, size): (&Conv, [usize; 2]),

@@ -4,16 +4,16 @@ use core::ops::Range;
 use std::sync::Arc;
 
 use super::products::panels;
-use super::{IMAGE_WINDOW, OUT, POINTS, WINDOW, filter_transform};
+use super::{IMAGE_FILTER, IMAGE_WINDOW, OUT, POINTS, WINDOW, filter_transform};
 use crate::arena::Aligned;
 use crate::conv::{Filter, MAX_VECTORS};
 use crate::kernels::Kernels;
-use crate::map::{Image, checked_end};
+use crate::map::checked_end;
 use crate::simd::MAX_LANES;
 use crate::team::Team;
 
-/// A 3x3 filter, or one of the picture, transformed and packed for one instruction set: `[panel][36][ic][vectors][lanes]`,
-/// and its bias.
+/// A 3x3 filter, or one of the picture, transformed and packed for one instruction set:
+/// `[panel][points][depth][vectors][lanes]`, and its bias.
 #[derive(Clone)]
 pub struct TransformedFilter {
     pub(super) packed: Arc<Aligned>,
@@ -40,14 +40,14 @@ impl TransformedFilter {
         TransformedFilter::zeroed(kernels, [ic, oc]).filled(kernels, filter)
     }
 
-    /// The filter, `[7, 7, 3, oc]`, of a picture in [squares](crate::Image::squares), over which it steps with stride 2:
-    /// there it is a filter of 4x4 squares with stride 1, whose eighth row and column are zero.
+    /// The filter, `[7, 7, 3, oc]`, of a picture in [squares](crate::Image::squares), over which it steps with stride
+    /// 2: there it is a filter of 4x4 squares with stride 1, whose eighth row and column are zero.
     ///
     /// # Panics
     /// Where the filter has another shape, or its numbers do not fit it.
     pub fn of_image(kernels: &Kernels, filter: Filter<'_>) -> TransformedFilter {
         let [kh, kw, ic, oc] = filter.shape;
-        assert_eq!([kh, kw, ic], [7, 7, Image::CHANNELS], "only 7x7 filters of pictures are transformed");
+        assert_eq!([kh, kw, ic], IMAGE_FILTER, "only 7x7 filters of pictures are transformed");
         filter.check();
         let (taps, channels) = (IMAGE_WINDOW + 1 - OUT, [4 * ic, oc]);
         let mut weights = vec![0.0; taps * taps * channels[0] * oc];
@@ -141,7 +141,7 @@ pub(crate) struct FilterPanel<'a> {
     taps: usize,
     channels: [usize; 2],
     columns: Columns,
-    /// `[36][ic][vectors][lanes]`.
+    /// `[points][depth][vectors][lanes]`.
     to: &'a mut [f32],
 }
 
@@ -165,8 +165,9 @@ type Line = [f64; MAX_VECTORS * MAX_LANES];
 
 const EMPTY: Line = [0.0; MAX_VECTORS * MAX_LANES];
 
-/// The sum of `lines`, each times its number. A loop over indices below a length that the compiler does not know, which it makes vectors
-/// of; iterators would be calls here, and short loops of known length would be unrolled to single numbers.
+/// The sum of `lines`, each times its number. A loop over indices below a length that the compiler does not know, which
+/// it makes vectors of; iterators would be calls here, and short loops of known length would be unrolled to single
+/// numbers.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
 fn dot<const TAPS: usize>(mut lines: [&[f64]; TAPS], g: [f64; TAPS], to: &mut [f64]) {

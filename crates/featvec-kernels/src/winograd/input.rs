@@ -113,7 +113,8 @@ pub(crate) unsafe fn gradient_row<S: Simd>(simd: S, row: &InputRow) {
     unsafe { transform_row::<S, OUT, WINDOW>(simd, row, S::LANES) }
 }
 
-/// The first `SIDE` numbers of a line, evaluated at the points: those of the input, or those of the gradient of the output.
+/// The first `SIDE` numbers of a line, evaluated at the points: those of the input, or those of the gradient of the
+/// output.
 // No function as an argument: what is called through one is compiled without the instruction set.
 #[inline(always)]
 fn transform<S: Simd, const SIDE: usize, const N: usize>(simd: S, line: [S::V; N]) -> [S::V; N] {

@@ -19,20 +19,37 @@ pub(crate) struct Products {
     output: Map,
     floor: f32,
     panels: Vec<Range<usize>>,
-    /// Where the blocks of channels begin in a point of the transformed map.
+    /// Where the segments of channels begin in a point of the transformed map.
     segments: Vec<usize>,
 }
 
 /// Micro-kernels' heights of tiles whose sums are held at a time; they should stay in the second-level cache.
 const HELD: usize = 5;
 
+/// Tiles whose sums are held at a time, at most.
+pub(super) fn held(kernels: &Kernels) -> usize {
+    HELD * kernels.tiles.rows()
+}
+
 impl Products {
+    /// Products over a transformed map.
     pub(crate) fn new(
         kernels: &Kernels,
         tiles: TransformedMap,
         (filter, output, relu): (TransformedFilter, Map, bool),
     ) -> Products {
-        let [oc, h, w] = output.shape();
+        let [_, h, w] = output.shape();
+        assert_eq!([h, w], [tiles.h, tiles.w], "the output map does not fit");
+        Products::over_tiles(kernels, tiles, (filter, output, relu))
+    }
+
+    /// Products over tiles that may be any of the output's.
+    pub(super) fn over_tiles(
+        kernels: &Kernels,
+        tiles: TransformedMap,
+        (filter, output, relu): (TransformedFilter, Map, bool),
+    ) -> Products {
+        let [oc, _, _] = output.shape();
         assert_eq!(
             [tiles.lanes, output.lanes()],
             [kernels.lanes(); 2],
@@ -43,7 +60,7 @@ impl Products {
             [filter.depth, filter.taps],
             "the filter reads other channels than the tiles have, or other windows"
         );
-        assert_eq!([oc, h, w], [filter.channels[1], tiles.h, tiles.w], "the output map does not fit");
+        assert_eq!(oc, filter.channels[1], "the output map does not fit");
         assert_eq!(filter.tile_name, kernels.tile_name(), "a filter packed for another instruction set");
         let panels = panels(kernels, filter.vectors).collect();
         let place = |channel| channel / tiles.lanes * tiles.block_step() + channel % tiles.lanes;
@@ -71,40 +88,40 @@ impl Products {
 
     /// Elements that a member needs for itself.
     pub(crate) fn scratch_len(&self, kernels: &Kernels) -> usize {
-        self.tiles.points() * Products::sums_step(kernels, HELD * kernels.tiles.rows())
+        self.tiles.points() * Products::sums_step(kernels, held(kernels))
     }
 
     /// Computes one item for all images of `group`.
     ///
     /// # Safety
     /// `kernels` are those that the filter was packed for; tiles and output lie inside the group's slots; nobody
-    /// writes the tiles or touches the channels of this item's outputs meanwhile; `scratch` holds
+    /// writes the tiles, or touches, in this item's channels, the pixels that they cover; `scratch` holds
     /// [`Products::scratch_len`] elements that nobody else touches.
     pub(crate) unsafe fn run(&self, kernels: &Kernels, (group, scratch): (Group, *mut f32), item: usize) {
         // SAFETY: forwarded to the caller.
-        unsafe { self.run_from(kernels, (group, scratch), item, self.tiles.rows.start) }
+        unsafe { self.run_at([self.tiles.rows.start, 0], kernels, (group, scratch), item) }
     }
 
-    /// Computes one item where the tiles are those from the row `first_row` on.
+    /// Computes one item where the first tile is that of this row and column of tiles of the output.
     ///
     /// # Safety
     /// As [`Products::run`].
-    pub(super) unsafe fn run_from(
+    pub(super) unsafe fn run_at(
         &self,
+        first_tile: [usize; 2],
         kernels: &Kernels,
         (group, scratch): (Group, *mut f32),
         item: usize,
-        first_row: usize,
     ) {
         let count = self.tiles.count() * group.images;
-        let held = count.div_ceil(count.div_ceil(HELD * kernels.tiles.rows()));
+        let held = count.div_ceil(count.div_ceil(held(kernels)));
         let mut start = 0;
         while start < count {
             let end = count.min(start + held);
             // SAFETY: forwarded to the caller.
             unsafe {
                 self.multiply(kernels, (group, scratch), (item, start..end));
-                self.transform(kernels, (group, scratch), (item, start..end), first_row);
+                self.transform(first_tile, kernels, (group, scratch), (item, start..end));
             }
             start = end;
         }
@@ -171,23 +188,24 @@ impl Products {
     /// As [`Products::run`].
     unsafe fn transform(
         &self,
+        [first_row, first_column]: [usize; 2],
         kernels: &Kernels,
         (group, scratch): (Group, *mut f32),
         (item, range): (usize, Range<usize>),
-        first_row: usize,
     ) {
         let lanes = kernels.lanes();
         let transform =
             if self.tiles.window == WINDOW { kernels.winograd_output } else { kernels.winograd_image_output };
         let panel = &self.panels[item];
         let (tiles, output) = (&self.tiles, &self.output);
+        let [_, h, w] = output.shape();
         let point_step = Products::sums_step(kernels, range.len());
         let mut start = range.start;
         while start < range.end {
             let (image, tile) = (start / tiles.count(), start % tiles.count());
             let (row, column) = (tile / tiles.columns(), tile % tiles.columns());
             let count = (tiles.columns() - column).min(range.end - start);
-            let (y, x) = ((first_row + row) * OUT, column * OUT);
+            let (y, x) = ((first_row + row) * OUT, (first_column + column) * OUT);
             for (v, block) in panel.clone().enumerate() {
                 let to = output.origin(block) + y * output.pitch() + x * lanes;
                 // SAFETY: the processor has the instruction set; the sums were written by `multiply`; the pixels are
@@ -201,8 +219,8 @@ impl Products {
                         floor: self.floor,
                         output: group.slot(image).at(to),
                         pitch: output.pitch(),
-                        rows: tiles.h - y,
-                        columns: tiles.w - x,
+                        rows: h - y,
+                        columns: w - x,
                     });
                 }
             }
@@ -250,7 +268,7 @@ pub(crate) unsafe fn output_row<S: Simd, const N: usize>(simd: S, row: &OutputRo
         for x in 0..N {
             let mut column = [zero; N];
             for y in 0..N {
-                // SAFETY: one of the 36 points (contract).
+                // SAFETY: one of the points (contract).
                 column[y] =
                     unsafe { simd.load(row.sums.add((y * N + x) * row.point_step + tile * S::LANES)) };
             }

@@ -6,7 +6,8 @@ use super::{IMAGE_WINDOW, OUT, WINDOW};
 use crate::map::{Element, Image, Map, checked_end};
 
 /// A map transformed for a 3x3 convolution, in the arena, or some rows of tiles of it:
-/// `[36][c / lanes][images][tiles][lanes]`, with a vector between one point and the next.
+/// `[36][c / lanes][images][tiles][lanes]`, with a vector between one point and the next. Or some tiles of the picture,
+/// with 49 points, in memory of a member's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransformedMap {
     pub(super) offset: usize,
@@ -51,34 +52,27 @@ impl TransformedMap {
             depth,
             segment: lanes,
         };
-        tiles.checked()
+        let vectors = tiles.count().checked_mul(images).and_then(|count| count.checked_add(1));
+        checked_end(offset, [Some(tiles.points()), Some(tiles.blocks), vectors, Some(tiles.lanes)]);
+        tiles
     }
 
-    /// A row of tiles of the picture in squares, for an output of `[h, w]`, at the beginning of memory of its own.
-    pub(super) fn of_image(lanes: usize, [h, w]: [usize; 2]) -> TransformedMap {
+    /// So many neighbouring tiles of the picture in squares, at the beginning of memory of their own.
+    pub(super) fn of_image(lanes: usize, count: usize) -> TransformedMap {
         let depth = 4 * Image::CHANNELS;
-        let tiles = TransformedMap {
+        TransformedMap {
             offset: 0,
             lanes,
             blocks: depth.div_ceil(lanes),
-            h,
-            w,
+            h: OUT,
+            w: count * OUT,
             rows: 0..1,
             images: 1,
             window: IMAGE_WINDOW,
             depth,
             // Four divides the lanes of every instruction set.
             segment: if depth <= lanes { depth } else { 4 },
-        };
-        tiles.checked()
-    }
-
-    /// # Panics
-    /// Where the tiles end beyond the address space.
-    fn checked(self) -> TransformedMap {
-        let vectors = self.count().checked_mul(self.images).and_then(|count| count.checked_add(1));
-        checked_end(self.offset, [Some(self.points()), Some(self.blocks), vectors, Some(self.lanes)]);
-        self
+        }
     }
 
     /// Elements that the tiles take in the arena.

@@ -190,6 +190,11 @@ fn convolutions_of_the_picture_as_bytes() {
             (9, 9, 7, 1, 33),
             (81, 85, 7, 2, 64),
             (2, 1, 7, 2, 16),
+            // Of squares: one with a single tap, one with all four, and rows of more than a register.
+            (13, 40, 1, 2, 20),
+            (12, 15, 2, 2, 9),
+            (20, 30, 9, 2, 40),
+            (15, 22, 4, 3, 18),
         ] {
             let mut numbers = Numbers(h as u64 + 7);
             let before = (size - 1) / 2;
@@ -221,6 +226,10 @@ fn max_pools_of_bytes() {
             ([14, 4], 16, [2, 2], [0, 0], [7, 2]),
             ([13, 1], 5, [3, 2], [1, 1], [7, 1]),
             ([2, 2], 8, [3, 2], [0, 0], [1, 1]),
+            // Rows longer than are pooled at a time.
+            ([3, 131], 20, [3, 2], [0, 1], [1, 66]),
+            ([2, 300], 5, [3, 1], [1, 1], [2, 300]),
+            ([5, 200], 16, [1, 150], [0, 0], [1, 2]),
         ] {
             let Lifted { mut program, map: input, end, picture, bytes } = lifted(kernels, [h, w], c, 0);
             let output = Map::bytes(LIFTED_STEP, end, [c, oh, ow], 0);

@@ -263,14 +263,17 @@ fn convolutions_of_the_picture() {
 #[test]
 fn convolutions_of_the_picture_by_winograds_algorithm() {
     for kernels in Kernels::present() {
-        // Even and odd sizes of TensorFlow's padding and of Caffe's, so that the picture begins at either pixel of a square
-        // and ends at either; outputs that end inside a tile and at its end; a single pixel.
+        // Even and odd sizes of TensorFlow's padding and of Caffe's, so that the picture begins at either pixel of a
+        // square and ends at either; outputs that end inside a tile and at its end; a single pixel; more tiles than are
+        // held at a time.
         for (h, w, before, after, oc) in [
             (224, 20, [2, 2], [3, 3], 64),
             (33, 32, [3, 2], [3, 3], 33),
             (31, 47, [3, 3], [3, 3], 7),
             (1, 2, [3, 3], [3, 2], 16),
             (36, 1, [3, 3], [2, 3], 50),
+            (14, 18, [3, 3], [3, 3], 16),
+            (9, 601, [3, 3], [3, 3], 40),
         ] {
             let mut numbers = Numbers(h as u64 + 5 * w as u64);
             let padding = Padding { top: before[0], left: before[1], bottom: after[0], right: after[1] };
@@ -297,6 +300,41 @@ fn convolutions_of_the_picture_by_winograds_algorithm() {
                 reference::conv(&shape, &scaled, &weights, &bias).iter().map(|x| x.max(0.0)).collect();
             let worst = worst(&got, &expected);
             assert!(worst <= winograd_tolerance(7 * 7 * 3), "{kernels:?} {shape:?}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn pictures_in_squares_get_the_bits_of_single_ones() {
+    for kernels in Kernels::present() {
+        let mut numbers = Numbers(31);
+        let (weights, bias) = (numbers.take(7 * 7 * 3 * 40), numbers.take(40));
+        let filter = Filter { weights: &weights, bias: &bias, shape: [7, 7, 3, 40] };
+        let filter = TransformedFilter::of_image(kernels, filter);
+        let program = |[h, w]: [usize; 2]| {
+            let padding = Padding { top: 3, left: 3, bottom: 3, right: 3 };
+            let image = Image::new(0, h, w, padding).squares();
+            let start = image.len().next_multiple_of(16);
+            let output = Map::new(start, kernels.lanes(), [40, h.div_ceil(2), w.div_ceil(2)], 0);
+            let mut program = Program::new(kernels);
+            program.push(vec![Step::Convert { image, affine: UNCHANGED }]);
+            program.push(vec![Step::WinogradImage { image, filter: filter.clone(), output, relu: false }]);
+            program.push(vec![Step::Store { map: output, output: 0 }]);
+            program
+        };
+        // The other program leaves numbers where this one has padding.
+        let (this, other) = (program([31, 26]), program([40, 33]));
+        let (picture_len, map_len) = (31 * 26 * 3, 16 * 13 * 40);
+        let pictures = numbers.take(9 * picture_len);
+        let alone: Vec<f32> =
+            pictures.chunks_exact(picture_len).flat_map(|picture| run(&this, 1, picture, map_len)).collect();
+        for (threads, n) in [(1, 9), (2, 1), (2, 9), (3, 2), (4, 9)] {
+            let (mut workspace, team) = (Workspace::new(), team(threads));
+            let (from, mut to) = (numbers.take(40 * 33 * 3), vec![0.0; 20 * 17 * 40]);
+            other.run(&team, &mut workspace, &from, &mut [&mut to]);
+            let mut got = vec![f32::NAN; n * map_len];
+            this.run(&team, &mut workspace, &pictures[..n * picture_len], &mut [&mut got]);
+            assert!(got == alone[..n * map_len], "{kernels:?}: {n} images, {threads} threads");
         }
     }
 }
@@ -542,6 +580,17 @@ fn outputs_that_read_beyond_the_padding_are_refused() {
 }
 
 #[test]
+#[should_panic(expected = "a picture in squares, where single pixels are expected")]
+fn pictures_in_squares_are_not_convolved_directly() {
+    let kernels = Kernels::best();
+    let image = Image::new(0, 4, 4, Padding::default()).squares();
+    let output = Map::new(256, kernels.lanes(), [8, 4, 4], 0);
+    let filter = Filter { weights: &[0.0; 24], bias: &[0.0; 8], shape: [1, 1, 3, 8] };
+    let branch = Branch { filter, output, relu: true };
+    Program::new(kernels).push(vec![Step::ConvImage { image, stride: 1, branch }]);
+}
+
+#[test]
 #[should_panic(expected = "a picture that does not lie in squares")]
 fn pictures_to_be_transformed_lie_in_squares() {
     let padding = Padding { top: 3, left: 3, bottom: 3, right: 3 };
@@ -582,6 +631,27 @@ fn places_that_cannot_be_are_refused() {
     assert!(refused(|| Map::new(0, 16, [32, 4, 4], 0).slice(16, 0)));
     let wide = Padding { left: usize::MAX, ..Padding::default() };
     assert!(refused(|| Image::new(0, 4, 4, wide)));
+    let long = Image::new(0, 1, 1 << 59, Padding::default());
+    assert!(refused(|| long.squares()));
+    for kernels in Kernels::present() {
+        for (shape, image) in [
+            ([0, 1, 3, 16], Image::new(0, 8, 8, Padding::default())),
+            ([1, 0, 3, 16], Image::new(0, 8, 8, Padding::default()).bytes(&UNCHANGED)),
+            ([0, 0, 3, 16], Image::new(0, 8, 8, Padding::default()).bytes(&UNCHANGED)),
+        ] {
+            let (floats, bytes) =
+                (Map::new(256, kernels.lanes(), [16, 2, 2], 0), Map::bytes(0.5, 256, [16, 2, 2], 0));
+            for (output, stride) in [(floats, 1), (bytes, 1), (floats, 2), (bytes, 2)] {
+                let filter = Filter { weights: &[], bias: &[0.0; 16], shape };
+                let branch = Branch { filter, output, relu: true };
+                assert!(refused(|| Program::new(kernels).push(vec![Step::ConvImage {
+                    image,
+                    stride,
+                    branch
+                }])));
+            }
+        }
+    }
     assert!(refused(|| {
         let kernels = Kernels::best();
         let (mut program, input, end) = lifted(kernels, &Lift::new(&mut Numbers(1), 8), ([4, 4], 0));
