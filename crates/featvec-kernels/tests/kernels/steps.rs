@@ -223,39 +223,51 @@ fn groups_of_images_get_the_bits_of_single_ones() {
     }
 }
 
+/// Convolves a picture, scaled, by the step that `step` makes of its filter and output: the worst error against the naive
+/// loops, of results of which the negative ones are zero where `relu` is set.
+fn error_of_picture(
+    kernels: &'static Kernels,
+    (image, shape): (Image, &ConvShape),
+    relu: bool,
+    step: impl for<'a> FnOnce(Filter<'a>, Map) -> Step<'a>,
+) -> f64 {
+    let ([h, w, _], [_, _, _, oc], [oh, ow, _]) = (shape.input, shape.filter, shape.output());
+    let mut numbers = Numbers(h as u64 + 5 * w as u64);
+    let output = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [oc, oh, ow], 1);
+    let (weights, bias) = (numbers.take(shape.filter.iter().product()), numbers.take(oc));
+    let filter = Filter { weights: &weights, bias: &bias, shape: shape.filter };
+    let affine = Affine { scale: [2.0, 0.5, 4.0], offset: [-1.0, 0.25, 0.0] };
+    let mut program = Program::new(kernels);
+    program.push(vec![Step::Convert { image, affine }]);
+    program.push(vec![step(filter, output)]);
+    program.push(vec![Step::Store { map: output, output: 0 }]);
+    let picture = numbers.take(h * w * 3);
+    let got = run(&program, 2, &picture, oh * ow * oc);
+    let scale = |(i, x): (usize, &f32)| x * affine.scale[i % 3] + affine.offset[i % 3];
+    let scaled: Vec<f32> = picture.iter().enumerate().map(scale).collect();
+    let mut expected = reference::conv(shape, &scaled, &weights, &bias);
+    if relu {
+        expected.iter_mut().for_each(|x| *x = x.max(0.0));
+    }
+    worst(&got, &expected)
+}
+
 #[test]
 fn convolutions_of_the_picture() {
     for kernels in Kernels::present() {
         for (h, w, size, stride, oc) in
             [(1, 1, 1, 1, 3), (33, 20, 7, 2, 64), (12, 31, 3, 2, 17), (9, 9, 7, 1, 33)]
         {
-            let mut numbers = Numbers(h as u64 + 7);
             let before = (size - 1) / 2;
             let padding = Padding { top: before, left: before, bottom: size / 2, right: size / 2 };
             let shape = ConvShape { input: [h, w, 3], filter: [size, size, 3, oc], stride, padding };
-            let [oh, ow, _] = shape.output();
             let image = Image::new(0, h, w, padding);
-            let map = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [oc, oh, ow], 1);
-            let (weights, bias) = (numbers.take(size * size * 3 * oc), numbers.take(oc));
-            let filter = Filter { weights: &weights, bias: &bias, shape: shape.filter };
-            let affine = Affine { scale: [2.0, 0.5, 4.0], offset: [-1.0, 0.25, 0.0] };
-            let mut program = Program::new(kernels);
-            program.push(vec![Step::Convert { image, affine }]);
-            program.push(vec![Step::ConvImage {
+            let error = error_of_picture(kernels, (image, &shape), false, |filter, output| Step::ConvImage {
                 image,
                 stride,
-                branch: Branch { filter, output: map, relu: false },
-            }]);
-            program.push(vec![Step::Store { map, output: 0 }]);
-            let picture = numbers.take(h * w * 3);
-            let got = run(&program, 2, &picture, oh * ow * oc);
-            let scaled: Vec<f32> = picture
-                .iter()
-                .enumerate()
-                .map(|(i, x)| x * affine.scale[i % 3] + affine.offset[i % 3])
-                .collect();
-            let worst = worst(&got, &reference::conv(&shape, &scaled, &weights, &bias));
-            assert!(worst <= tolerance(size * size * 3), "{kernels:?} {shape:?}: {worst:e}");
+                branch: Branch { filter, output, relu: false },
+            });
+            assert!(error <= tolerance(size * size * 3), "{kernels:?} {shape:?}: {error:e}");
         }
     }
 }
@@ -275,31 +287,14 @@ fn convolutions_of_the_picture_by_winograds_algorithm() {
             (14, 18, [3, 3], [3, 3], 16),
             (9, 601, [3, 3], [3, 3], 40),
         ] {
-            let mut numbers = Numbers(h as u64 + 5 * w as u64);
             let padding = Padding { top: before[0], left: before[1], bottom: after[0], right: after[1] };
             let shape = ConvShape { input: [h, w, 3], filter: [7, 7, 3, oc], stride: 2, padding };
-            let [oh, ow, _] = shape.output();
             let image = Image::new(0, h, w, padding).squares();
-            let output = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [oc, oh, ow], 1);
-            let (weights, bias) = (numbers.take(7 * 7 * 3 * oc), numbers.take(oc));
-            let filter = Filter { weights: &weights, bias: &bias, shape: shape.filter };
-            let filter = TransformedFilter::of_image(kernels, filter);
-            let affine = Affine { scale: [2.0, 0.5, 4.0], offset: [-1.0, 0.25, 0.0] };
-            let mut program = Program::new(kernels);
-            program.push(vec![Step::Convert { image, affine }]);
-            program.push(vec![Step::WinogradImage { image, filter, output, relu: true }]);
-            program.push(vec![Step::Store { map: output, output: 0 }]);
-            let picture = numbers.take(h * w * 3);
-            let got = run(&program, 2, &picture, oh * ow * oc);
-            let scaled: Vec<f32> = picture
-                .iter()
-                .enumerate()
-                .map(|(i, x)| x * affine.scale[i % 3] + affine.offset[i % 3])
-                .collect();
-            let expected: Vec<f64> =
-                reference::conv(&shape, &scaled, &weights, &bias).iter().map(|x| x.max(0.0)).collect();
-            let worst = worst(&got, &expected);
-            assert!(worst <= winograd_tolerance(7 * 7 * 3), "{kernels:?} {shape:?}: {worst:e}");
+            let error = error_of_picture(kernels, (image, &shape), true, |filter, output| {
+                let filter = TransformedFilter::of_image(kernels, filter);
+                Step::WinogradImage { image, filter, output, relu: true }
+            });
+            assert!(error <= winograd_tolerance(7 * 7 * 3), "{kernels:?} {shape:?}: {error:e}");
         }
     }
 }
