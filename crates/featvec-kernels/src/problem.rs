@@ -5,6 +5,7 @@ use core::fmt::{self, Display, Formatter};
 use crate::conv::Branch;
 use crate::map::Image;
 use crate::program::Step;
+use crate::winograd::{IMAGE_FILTER, IMAGE_STRIDE};
 
 /// One step of a program, as tables of times list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +55,14 @@ impl Problem {
                 convs(picture(image), core::slice::from_ref(branch), *stride)
             }
             Step::WinogradImage { image, filter, output, .. } => {
+                let [kh, kw, ic] = IMAGE_FILTER;
                 let [_, oc] = filter.channels();
                 let [_, h, w] = output.shape();
                 Problem {
                     input: picture(image),
-                    window: Some(([7; 2], 2)),
+                    window: Some(([kh, kw], IMAGE_STRIDE)),
                     oc: Some(oc),
-                    multiply_adds: 7 * 7 * Image::CHANNELS * oc * h * w,
+                    multiply_adds: kh * kw * ic * oc * h * w,
                 }
             }
             Step::Conv { input, branches } => convs(input.shape(), branches, 1),

@@ -34,8 +34,8 @@ pub(crate) const WINDOW: usize = 6;
 /// Rows and columns of squares that a tile of the picture reads, where filters have four taps either way.
 pub(crate) const IMAGE_WINDOW: usize = 7;
 /// The filter over the picture: rows, columns and input channels; and its stride.
-const IMAGE_FILTER: [usize; 3] = [7, 7, Image::CHANNELS];
-const IMAGE_STRIDE: usize = 2;
+pub(crate) const IMAGE_FILTER: [usize; 3] = [7, 7, Image::CHANNELS];
+pub(crate) const IMAGE_STRIDE: usize = 2;
 /// Points of a tile of a map.
 pub(crate) const POINTS: usize = WINDOW * WINDOW;
 
