@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use featvec_kernels::winograd::TransformedFilter;
 use featvec_kernels::{Affine, Branch, Filter, Image, Kernels, Map, Padding, Program, Step, Workspace};
 
 use super::support::team;
@@ -54,6 +55,21 @@ fn steps_are_described_by_their_shapes() {
         assert_eq!(multiply_adds, [0, pixels * 3 * 16, pixels * 9 * 16 * 48, 0, 0]);
         assert_eq!([steps[0].kernel, steps[3].kernel, steps[4].kernel], ["convert", "max_pool", "store"]);
     }
+}
+
+#[test]
+fn a_transformed_convolution_of_the_picture_counts_as_a_direct_one() {
+    let kernels = Kernels::best();
+    let image = Image::new(0, 20, 24, Padding { top: 3, left: 3, bottom: 3, right: 3 }).squares();
+    let (weights, bias) = (vec![0.0; 7 * 7 * 3 * 32], vec![0.0; 32]);
+    let filter = Filter { weights: &weights, bias: &bias, shape: [7, 7, 3, 32] };
+    let filter = TransformedFilter::of_image(kernels, filter);
+    let output = Map::new(image.len().next_multiple_of(16), kernels.lanes(), [32, 10, 12], 0);
+    let mut program = Program::new(kernels);
+    program.push(vec![Step::WinogradImage { image, filter, output, relu: true }]);
+    let step = &program.steps()[0];
+    assert_eq!([step.problem.as_str(), step.kernel], ["ic3ih20iw24_oc32kh7kw7_sh2sw2", "winograd_4x4_4x4"]);
+    assert_eq!(step.multiply_adds, 10 * 12 * 7 * 7 * 3 * 32);
 }
 
 #[test]
