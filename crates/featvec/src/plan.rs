@@ -202,7 +202,7 @@ impl<'a> Layer<'a> {
     fn new(
         (numbers, epsilon): (&'a ConvVariables, f32),
         (&Conv { shape, stride, .. }, size): (&Conv, [usize; 2]),
-        mode: Mode,
+        (mode, has_lrn): (Mode, bool),
         (kernels, rounding): (&Kernels, Option<&[f32]>),
     ) -> Layer<'a> {
         if let (Shift::BatchNorm { beta, .. }, Mode::BatchStatistics) = (&numbers.shift, mode) {
@@ -217,7 +217,9 @@ impl<'a> Layer<'a> {
         }
         layer.transformed = if winograd::pays(shape, size) {
             Some(TransformedFilter::new(kernels, layer.filter()))
-        } else if winograd::pays_for_image(shape, stride) {
+        } else if winograd::pays_for_image(shape, stride) && !has_lrn {
+            // Its errors are small beside the largest pixel of a tile; local response normalisation would magnify those of
+            // the smallest.
             Some(TransformedFilter::of_image(kernels, layer.filter()))
         } else {
             return layer;
@@ -243,6 +245,7 @@ fn layers<'a>(
     calibration: Option<&Calibration>,
 ) -> Vec<Layer<'a>> {
     let convs = variables.network.sized_convs(request.size);
+    let has_lrn = variables.network.stages().iter().any(|stage| stage.norm.is_some());
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -252,7 +255,10 @@ fn layers<'a>(
         } {
             let numbers = (&variables.convs[index], variables.epsilon);
             let rounding = calibration.map(|calibration| calibration.rounding_bias(index));
-            done.push((index, Layer::new(numbers, (conv, *size), request.mode, (kernels, rounding))));
+            done.push((
+                index,
+                Layer::new(numbers, (conv, *size), (request.mode, has_lrn), (kernels, rounding)),
+            ));
         }
         done
     };
