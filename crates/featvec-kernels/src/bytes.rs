@@ -5,7 +5,7 @@
 use core::mem::MaybeUninit;
 
 use crate::conv::{Tile, accumulate};
-use crate::convert::{Conversion, STRIP};
+use crate::convert::{Conversion, STRIP, affine_strips};
 use crate::group::Slot;
 use crate::lrn::LrnRow;
 use crate::map::{Image, Map};
@@ -243,13 +243,12 @@ pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
     let width = image.w * Image::CHANNELS;
     let [red, green, blue] = levels.zero;
     let padding = u32::from_le_bytes([red, green, blue, 0]);
-    // Sixteen pixels at a time, so that the compiler sees vectors of one length.
-    let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
-    for i in 0..STRIP {
-        let c = i % Image::CHANNELS;
-        scale[i] = affine.scale[c] / levels.step[c];
-        offset[i] = affine.offset[c] / levels.step[c] + f32::from(levels.zero[c]);
+    let mut to_levels = **affine;
+    for c in 0..Image::CHANNELS {
+        to_levels.scale[c] /= levels.step[c];
+        to_levels.offset[c] = to_levels.offset[c] / levels.step[c] + f32::from(levels.zero[c]);
     }
+    let (scale, offset) = affine_strips(&to_levels);
     for y in rows.clone() {
         // SAFETY: a row of the padded picture, this thread's alone (contract).
         let row = unsafe {
@@ -264,9 +263,11 @@ pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
         for (words, x) in word_strips.iter_mut().zip(strips) {
             *words = words_of(x, &scale, &offset);
         }
-        let mut last = [0.0; STRIP];
-        last[..rest.len()].copy_from_slice(rest);
-        word_rest.copy_from_slice(&words_of(&last, &scale, &offset)[..word_rest.len()]);
+        if !rest.is_empty() {
+            let mut last = [0.0; STRIP];
+            last[..rest.len()].copy_from_slice(rest);
+            word_rest.copy_from_slice(&words_of(&last, &scale, &offset)[..word_rest.len()]);
+        }
     }
 }
 

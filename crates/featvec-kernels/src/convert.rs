@@ -23,7 +23,6 @@ pub(crate) struct Conversion<'a> {
 #[inline(always)]
 pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
     let Conversion { image, affine, from, slot, rows } = conversion;
-    // Sixteen pixels at a time, so that the compiler sees vectors of one length.
     let (scale, offset) = affine_strips(affine);
     let width = image.w * Image::CHANNELS;
     for y in rows.clone() {
@@ -45,7 +44,7 @@ pub(crate) unsafe fn convert(conversion: &Conversion<'_>) {
     }
 }
 
-/// Numbers of a picture that are converted together.
+/// Numbers of a picture that are converted together: sixteen pixels, so that the compiler sees vectors of one length.
 pub(crate) const STRIP: usize = 16 * Image::CHANNELS;
 
 /// Writes the rows as `f32`, in squares of 2x2 pixels.
@@ -93,7 +92,7 @@ const PAIR: usize = 2 * Image::CHANNELS;
 
 /// The factor and the summand of each number of a strip.
 #[inline(always)]
-fn affine_strips(affine: &Affine) -> ([f32; STRIP], [f32; STRIP]) {
+pub(crate) fn affine_strips(affine: &Affine) -> ([f32; STRIP], [f32; STRIP]) {
     let (mut scale, mut offset) = ([0.0; STRIP], [0.0; STRIP]);
     for i in 0..STRIP {
         scale[i] = affine.scale[i % Image::CHANNELS];

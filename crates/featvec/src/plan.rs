@@ -218,8 +218,8 @@ impl<'a> Layer<'a> {
         layer.transformed = if winograd::pays(shape, size) {
             Some(TransformedFilter::new(kernels, layer.filter()))
         } else if winograd::pays_for_image(shape, stride) && !has_lrn {
-            // Its errors are small beside the largest pixel of a tile; local response normalisation would magnify those of
-            // the smallest.
+            // Its errors are small beside the largest pixel of a tile; local response normalisation would magnify those
+            // of the smallest.
             Some(TransformedFilter::of_image(kernels, layer.filter()))
         } else {
             return layer;
